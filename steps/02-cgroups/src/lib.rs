@@ -1,0 +1,1 @@
+//! Lesson 2: a container that gets only its share.

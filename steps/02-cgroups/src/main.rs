@@ -1,0 +1,3 @@
+//! Lesson 2: a container that gets only its share.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Lesson 3: a container that stands on its own, layered, root.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Lesson 4: a root that came, verified, from a registry.

@@ -1,0 +1,1 @@
+//! Lesson 5: a container that is reachable by address, name and port.

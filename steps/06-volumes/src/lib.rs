@@ -1,0 +1,1 @@
+//! Lesson 6: a container that keeps what must outlive it.

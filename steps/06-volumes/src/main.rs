@@ -1,0 +1,3 @@
+//! Lesson 6: a container that keeps what must outlive it.
+
+fn main() {}
