@@ -1,1 +1,23 @@
 //! Lesson 1: a process that sees its own world, and the life of a container.
+//!
+//! A [`Container`] is a [`Process`] and the [`Mechanism`]s around it. This crate
+//! brings the life itself ([`Container::create`], [`Created::start`],
+//! [`Running::wait`]) and the first mechanisms.
+
+mod channel;
+mod container;
+mod error;
+pub mod explain;
+mod flags;
+mod init;
+mod mechanism;
+mod namespaces;
+mod process;
+mod sentinel;
+mod sys;
+
+pub use container::{Container, Created, Exit, Running};
+pub use error::{Answer, Context, Error, Result};
+pub use mechanism::{Child, CloneArgs, Mechanism};
+pub use namespaces::Namespaces;
+pub use process::{DEFAULT_PATH, Process};

@@ -1,0 +1,124 @@
+//! What parent and child say to each other between `clone3` and `execve`.
+//!
+//! They share one Unix socket pair, closed by exec:
+//!
+//! ```text
+//!   parent → child    one byte: GO, when every in_parent is done
+//!                     one byte: START, when the program may run
+//!   child → parent    JSON lines, a Message each
+//!                     end of file: exec happened, or the child was killed;
+//!                     only wait(2) can tell which
+//! ```
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Context;
+use crate::explain::{self, Step};
+use crate::{Error, Result};
+
+/// What the child tells the parent.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Message {
+    /// A request to the kernel was made.
+    Step(Step),
+    /// The way to exec ends here.
+    Error(Error),
+    /// A process that joined another's namespaces had to be born twice: this is
+    /// the pid of the second one (see [`crate::Join`]).
+    Joined(i32),
+    /// Everything but the exec is done.
+    Ready,
+}
+
+const GO: u8 = b'g';
+const START: u8 = b's';
+
+/// The parent's end.
+#[derive(Debug)]
+pub(crate) struct ParentEnd(BufReader<UnixStream>);
+
+/// The child's end.
+#[derive(Debug)]
+pub(crate) struct ChildEnd(UnixStream);
+
+/// A connected pair, close-on-exec.
+pub(crate) fn pair() -> Result<(ParentEnd, ChildEnd)> {
+    let (parent, child) = UnixStream::pair().doing(|| "create the socket pair to the child")?;
+    Ok((ParentEnd(BufReader::new(parent)), ChildEnd(child)))
+}
+
+impl ParentEnd {
+    /// Tells the child that the parent's part is done.
+    pub fn go(&mut self) -> Result<()> {
+        self.say(GO)
+    }
+
+    /// Tells the child to exec.
+    pub fn start(&mut self) -> Result<()> {
+        self.say(START)
+    }
+
+    fn say(&mut self, byte: u8) -> Result<()> {
+        match self.0.get_mut().write_all(&[byte]) {
+            // The child is gone: what it said, or how it died, is the better error.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            result => result.doing(|| "speak to the container's first process"),
+        }
+    }
+
+    /// The child's next word that is not a step (steps go to the listener);
+    /// `None` at the end of file.
+    pub fn hear(&mut self) -> Result<Option<Message>> {
+        loop {
+            let mut line = String::new();
+            let read = self.0.read_line(&mut line);
+            if read.doing(|| "listen to the container's first process")? == 0 {
+                return Ok(None);
+            }
+            let message = serde_json::from_str(&line).map_err(|error| {
+                Error::new(format!("understand the container's first process: {error}"))
+            })?;
+            match message {
+                Message::Step(step) => explain::relay(&step),
+                other => return Ok(Some(other)),
+            }
+        }
+    }
+}
+
+impl ChildEnd {
+    /// Says one thing to the parent. A parent that is gone cannot be told.
+    pub fn say(&self, message: &Message) {
+        let mut line = serde_json::to_vec(message).expect("a message is plain data");
+        line.push(b'\n');
+        let _ = (&self.0).write_all(&line);
+    }
+
+    /// Waits until the parent's part is done.
+    pub fn wait_for_go(&self) -> Result<()> {
+        self.wait_for(GO)
+    }
+
+    /// Waits until the program may run.
+    pub fn wait_for_start(&self) -> Result<()> {
+        self.wait_for(START)
+    }
+
+    /// The end of file means that the parent died: then there is no one to run for.
+    fn wait_for(&self, word: u8) -> Result<()> {
+        let mut byte = [0];
+        match (&self.0).read_exact(&mut byte) {
+            Ok(()) if byte[0] == word => Ok(()),
+            _ => Err(Error::new("wait for the parent: it is gone")),
+        }
+    }
+
+    /// Another handle on the same socket, for the recorder of steps.
+    pub fn again(&self) -> Result<Self> {
+        self.0.try_clone().map(Self).doing(|| "duplicate the child's socket")
+    }
+}

@@ -1,0 +1,93 @@
+//! The mechanism of this lesson: a world of its own. See namespaces(7).
+
+use nix::mount::{MsFlags, mount};
+use nix::unistd::sethostname;
+
+use crate::error::{Context, Result};
+use crate::explain::step;
+use crate::mechanism::{CloneArgs, Mechanism};
+
+const CHAPTER: u8 = 1;
+
+/// New namespaces for the container: which ones, and what is in them.
+#[derive(Debug, Clone)]
+pub struct Namespaces {
+    flags: u64,
+    hostname: Option<String>,
+}
+
+impl Namespaces {
+    /// No new namespace: the container shares the caller's world.
+    pub fn none() -> Self {
+        Self { flags: 0, hostname: None }
+    }
+
+    /// What a container gets by default: pid, mount, uts, ipc, net and cgroup.
+    pub fn container() -> Self {
+        let flags = libc::CLONE_NEWPID
+            | libc::CLONE_NEWNS
+            | libc::CLONE_NEWUTS
+            | libc::CLONE_NEWIPC
+            | libc::CLONE_NEWNET
+            | libc::CLONE_NEWCGROUP;
+        Self { flags: flags as u64, hostname: None }
+    }
+
+    /// The container shares one of the caller's namespaces: `libc::CLONE_NEWNET`.
+    pub fn without(mut self, flag: i32) -> Self {
+        self.flags &= !(flag as u64);
+        self
+    }
+
+    /// One more namespace.
+    pub fn and(mut self, flag: i32) -> Self {
+        self.flags |= flag as u64;
+        self
+    }
+
+    /// True if the container gets this namespace of its own.
+    pub fn has(&self, flag: i32) -> bool {
+        self.flags & flag as u64 != 0
+    }
+
+    /// The name that `hostname` shows inside; needs a uts namespace.
+    pub fn hostname(mut self, name: impl Into<String>) -> Self {
+        self.hostname = Some(name.into());
+        self
+    }
+}
+
+impl Mechanism for Namespaces {
+    fn before_clone(&mut self, args: &mut CloneArgs) -> Result<()> {
+        args.flags |= self.flags;
+        Ok(())
+    }
+
+    fn in_child(&self) -> Result<()> {
+        if self.has(libc::CLONE_NEWNS) {
+            make_mounts_private()?;
+        }
+        if let Some(name) = &self.hostname {
+            step(
+                CHAPTER,
+                || format!("sethostname({name:?})"),
+                || sethostname(name).doing(|| format!("set the hostname to {name}")),
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// A new mount namespace starts as a copy whose mounts still tell the original of
+/// every change. Cut that, or the container's mounts would appear on the host.
+fn make_mounts_private() -> Result<()> {
+    step(
+        CHAPTER,
+        || "mount(\"/\", MS_REC|MS_PRIVATE)".into(),
+        || {
+            let none = None::<&str>;
+            mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
+                .doing(|| "make the mounts private")
+        },
+    )
+}
