@@ -60,9 +60,14 @@ pub fn step<T>(
     if !listening() {
         return act();
     }
+    let pid = std::process::id();
     let begin = Instant::now();
     let result = act();
     let micros = begin.elapsed().as_micros() as u64;
+    // A clone returns twice: it is told once, by the one that asked for it.
+    if std::process::id() != pid {
+        return result;
+    }
     let refused = result.as_ref().err().map(|error| error.to_string());
     RECORDER.with_borrow_mut(|recorder| {
         if let Some(Recorder { side, sink }) = recorder {
