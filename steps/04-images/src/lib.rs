@@ -1,1 +1,4 @@
 //! Lesson 4: a root that came, verified, from a registry.
+
+mod sys;
+pub mod unpack;
