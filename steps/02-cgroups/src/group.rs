@@ -1,0 +1,357 @@
+//! One control group that exists, or is about to: a folder in each tree.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use namespaces::explain::step;
+use namespaces::{Context, Error, Result};
+use nix::errno::Errno;
+use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
+
+use crate::hierarchy::{Mounts, Tree};
+use crate::limits::{Limits, Machine};
+use crate::plan::{self, Write};
+use crate::{CHAPTER, v1, v2};
+
+/// How long processes that were killed may take to go.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A control group: its folder in each tree of this machine.
+///
+/// It is plain data that can be kept in a record and used by another process. It
+/// owns nothing: dropping it leaves the group as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// The folders in v1 trees.
+    pub(crate) v1: Vec<Folder>,
+    /// The folder in the v2 tree.
+    pub(crate) v2: Option<Folder>,
+}
+
+/// The group in one tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Folder {
+    /// The known controllers of the tree.
+    pub controllers: Vec<String>,
+    /// The folder.
+    pub path: PathBuf,
+    /// The folder above that was there before us, and stays.
+    pub base: PathBuf,
+}
+
+impl Group {
+    /// The group `name` (`coracle/4711`), whether it exists or not.
+    ///
+    /// Root's groups start at the top of the trees, an ordinary user's in the group
+    /// that this process is in: that is what can have been delegated to them.
+    pub(crate) fn named(mounts: &Mounts, name: &str) -> Self {
+        let root = crate::is_real_root();
+        let folder = |tree: &Tree| {
+            let base = if root { &tree.mountpoint } else { v2::without_leaf(&tree.own) };
+            Folder {
+                controllers: tree.controllers.clone(),
+                path: base.join(name.trim_matches('/')),
+                base: base.to_path_buf(),
+            }
+        };
+        Self { v1: mounts.v1.iter().map(folder).collect(), v2: mounts.v2.as_ref().map(folder) }
+    }
+
+    /// An existing group by its name, as it was given to [`crate::Cgroup::new`].
+    ///
+    /// # Errors
+    /// There is none; a container without limits that an ordinary user started may
+    /// have none.
+    pub fn open(name: &str) -> Result<Self> {
+        Self::open_in(&Mounts::of_this_process()?, name)
+    }
+
+    /// The same, in trees of the caller's choice.
+    pub fn open_in(mounts: &Mounts, name: &str) -> Result<Self> {
+        let mut group = Self::named(mounts, name);
+        group.v1.retain(|folder| folder.path.is_dir());
+        group.v2.take_if(|folder| !folder.path.is_dir());
+        if group.is_nowhere() {
+            return Err(Error::os(format!("open the cgroup {name}"), Errno::ENOENT));
+        }
+        Ok(group)
+    }
+
+    /// The group that a process is in, whoever made it.
+    pub fn of_process(pid: Pid) -> Result<Self> {
+        let mounts = Mounts::of_process(&pid.to_string())?;
+        let folder = |tree: Tree| Folder {
+            controllers: tree.controllers,
+            base: tree.own.clone(),
+            path: tree.own,
+        };
+        Ok(Self { v1: mounts.v1.into_iter().map(folder).collect(), v2: mounts.v2.map(folder) })
+    }
+
+    /// True if no tree has it.
+    pub(crate) fn is_nowhere(&self) -> bool {
+        self.v1.is_empty() && self.v2.is_none()
+    }
+
+    /// All its folders, those of v1 first.
+    pub(crate) fn folders(&self) -> impl DoubleEndedIterator<Item = &Folder> {
+        self.v1.iter().chain(&self.v2)
+    }
+
+    /// The v1 folder of a controller.
+    pub(crate) fn in_v1(&self, controller: &str) -> Option<&Path> {
+        let has = |folder: &&Folder| folder.controllers.iter().any(|name| name == controller);
+        self.v1.iter().find(has).map(|folder| folder.path.as_path())
+    }
+
+    /// The v2 folder.
+    pub(crate) fn in_v2(&self) -> Option<&Path> {
+        self.v2.as_ref().map(|folder| folder.path.as_path())
+    }
+
+    /// Makes the folders, all or none.
+    pub(crate) fn create(&self) -> Result<()> {
+        for (n, folder) in self.folders().enumerate() {
+            let v2 = self.v2.as_ref() == Some(folder);
+            if let Err(error) = create_folder(folder, v2) {
+                let _ = self.folders().take(n).try_for_each(Folder::remove);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets the limits that are given and leaves the others as they are.
+    ///
+    /// # Errors
+    /// A limit that makes no sense, that this machine has no controller for, or
+    /// that the kernel refuses. Those before it are set then.
+    pub fn update(&self, limits: &Limits) -> Result<()> {
+        limits.check(&Machine::this())?;
+        for (write, folder) in self.plan(limits) {
+            self.write(&write, folder)?;
+        }
+        Ok(())
+    }
+
+    /// The plan, each write with the folder it goes to: that of v1, where a v1 tree
+    /// has the controller, else that of v2.
+    fn plan(&self, limits: &Limits) -> Vec<(Write, Option<&Path>)> {
+        let in_v1 = |write: &Write| match write.controller {
+            "io" => self.in_v1("blkio"),
+            controller => self.in_v1(controller),
+        };
+        let v1 = plan::v1(limits).into_iter().filter_map(|write| {
+            let folder = in_v1(&write)?;
+            Some((write, Some(folder)))
+        });
+        let v2 = plan::v2(limits).into_iter().filter(|write| in_v1(write).is_none());
+        v1.chain(v2.map(|write| (write, self.in_v2()))).collect()
+    }
+
+    /// Writes the first of the files that there is.
+    fn write(&self, write: &Write, folder: Option<&Path>) -> Result<()> {
+        let there = write.choices.iter().find_map(|(file, value)| {
+            let path = folder?.join(file);
+            path.exists().then_some((path, value))
+        });
+        match there {
+            Some((path, value)) => write_file(&path, value),
+            None if !write.required => Ok(()),
+            None => Err(missing(write)),
+        }
+    }
+
+    /// The processes in it and in the groups below it.
+    pub fn pids(&self) -> Result<Vec<Pid>> {
+        match self.in_v2().or(self.in_v1("pids")).or(self.v1.first().map(|first| &*first.path)) {
+            Some(path) => pids_below(path),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Stops every process where it is, and returns when all have stopped. They
+    /// cannot see it, and no signal wakes them.
+    pub fn freeze(&self) -> Result<()> {
+        match self.in_v1("freezer") {
+            Some(path) => v1::freeze(path),
+            None => v2::freeze(self.v2_for("freeze")?),
+        }
+    }
+
+    /// Lets them go on.
+    pub fn thaw(&self) -> Result<()> {
+        match self.in_v1("freezer") {
+            Some(path) => v1::thaw(path),
+            None => v2::thaw(self.v2_for("thaw")?),
+        }
+    }
+
+    /// Kills every process with SIGKILL, also those that keep forking.
+    pub fn kill(&self) -> Result<()> {
+        if let Some(path) = self.in_v2()
+            && v2::kill(path)?
+        {
+            return Ok(());
+        }
+        // An older kernel, or v1: stop them all, so that none is born meanwhile.
+        let frozen = self.freeze().is_ok();
+        for pid in self.pids()? {
+            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+        }
+        if frozen { self.thaw() } else { Ok(()) }
+    }
+
+    /// How many processes the kernel has killed because the memory limit was reached.
+    pub fn oom_kills(&self) -> u64 {
+        match self.in_v1("memory") {
+            Some(path) => crate::stats::field(&path.join("memory.oom_control"), "oom_kill"),
+            None => self
+                .in_v2()
+                .and_then(|path| crate::stats::field(&path.join("memory.events"), "oom_kill")),
+        }
+        .unwrap_or(0)
+    }
+
+    /// Kills what is left in it and removes the folders. Content if there are none.
+    ///
+    /// # Errors
+    /// A process that does not die within seconds, as one that waits for a disk.
+    pub fn remove(&self) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut pause = Duration::from_micros(100);
+        loop {
+            // Everyone gets a turn, then the first error counts.
+            let removed = self.folders().rev().map(Folder::remove).fold(Ok(()), Result::and);
+            match removed {
+                Err(error) if error.is(Errno::EBUSY) && Instant::now() < deadline => {
+                    self.kill()?;
+                    std::thread::sleep(pause);
+                    pause = (pause * 2).min(Duration::from_millis(50));
+                }
+                Err(error) if error.is(Errno::EBUSY) => {
+                    return Err(error.hint("a process in it does not die"));
+                }
+                removed => return removed,
+            }
+        }
+    }
+
+    fn v2_for(&self, doing: &str) -> Result<&Path> {
+        let none = || Error::new(format!("{doing} the container: it has no cgroup that can"));
+        self.in_v2().ok_or_else(none)
+    }
+}
+
+impl Folder {
+    /// rmdir(2) of what is below, of the folder, and of the empty ones above up to
+    /// the base. rm -r would try to unlink the files, which nobody can.
+    fn remove(&self) -> Result<()> {
+        remove_tree(&self.path)?;
+        let above = self.path.ancestors().skip(1).take_while(|path| *path != self.base);
+        for path in above {
+            // Another container may be in it, or come this very moment.
+            if fs::remove_dir(path).is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn remove_tree(path: &Path) -> Result<()> {
+    for child in children(path) {
+        remove_tree(&child)?;
+    }
+    match fs::remove_dir(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        result => result.doing(|| format!("rmdir {}", path.display())),
+    }
+}
+
+/// The groups directly below.
+fn children(path: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    folders.map(|entry| entry.path()).collect()
+}
+
+/// The processes of a group and of those below it.
+fn pids_below(path: &Path) -> Result<Vec<Pid>> {
+    let file = path.join("cgroup.procs");
+    let text = fs::read_to_string(&file).doing(|| format!("read {}", file.display()))?;
+    let mut pids: Vec<Pid> =
+        text.lines().filter_map(|line| line.parse().ok()).map(Pid::from_raw).collect();
+    for child in children(path) {
+        pids.extend(pids_below(&child)?);
+    }
+    Ok(pids)
+}
+
+/// mkdir(2) of the folders from the base down, each told what it needs.
+fn create_folder(folder: &Folder, v2: bool) -> Result<()> {
+    let mut way: Vec<&Path> =
+        folder.path.ancestors().take_while(|path| *path != folder.base).collect();
+    way.reverse();
+    // The last container of the group above may just be taking that with it.
+    for _ in 0..100 {
+        match walk_down(folder, &way, v2) {
+            Err(error) if error.is(Errno::ENOENT) => {}
+            result => return result,
+        }
+    }
+    walk_down(folder, &way, v2)
+}
+
+fn walk_down(folder: &Folder, way: &[&Path], v2: bool) -> Result<()> {
+    for path in way {
+        let above = path.parent().unwrap_or(&folder.base);
+        if v2 {
+            v2::give_controllers(above)?;
+        }
+        match nix::unistd::mkdir(*path, nix::sys::stat::Mode::from_bits_truncate(0o755)) {
+            Err(Errno::EEXIST) if *path == folder.path => take_over(path)?,
+            Err(Errno::EEXIST) => {}
+            result => result.doing(|| format!("mkdir {}", path.display()))?,
+        }
+        if folder.controllers.iter().any(|name| name == "cpuset") && !v2 {
+            v1::inherit_cpuset(path, above)?;
+        }
+    }
+    Ok(())
+}
+
+/// A folder of that name is left from a container that ended badly; or it is not.
+fn take_over(path: &Path) -> Result<()> {
+    if !pids_below(path)?.is_empty() {
+        return Err(Error::new(format!("the cgroup {} is in use", path.display())));
+    }
+    remove_tree(path)?;
+    nix::unistd::mkdir(path, nix::sys::stat::Mode::from_bits_truncate(0o755))
+        .doing(|| format!("mkdir {}", path.display()))
+}
+
+/// Tells a cgroup something, in one write(2): the kernel reads each as a command.
+pub(crate) fn write_file(path: &Path, value: &str) -> Result<()> {
+    let call = || format!("write {}  {value}", path.display());
+    step(CHAPTER, call, || {
+        fs::write(path, value).doing(|| format!("write {value} to {}", path.display()))
+    })
+}
+
+fn missing(write: &Write) -> Error {
+    let file = write.choices[0].0;
+    Error::new(format!("set {file}")).hint(match file {
+        "memory.swappiness" => "only cgroup v1 has it".into(),
+        "memory.swap.max" | "memory.memsw.limit_in_bytes" => {
+            "this kernel does not count swap; boot it with swapaccount=1".into()
+        }
+        _ => format!(
+            "the {} controller is not available here; `doctor` says which ones are",
+            write.controller
+        ),
+    })
+}

@@ -1,0 +1,95 @@
+//! What only cgroup v2 has: one tree, controllers given downwards, freeze and kill by one file.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use namespaces::{Context, Error, Result};
+use nix::errno::Errno;
+
+use crate::group::write_file;
+use crate::stats::field;
+
+/// The controllers that a container is given, where there are any.
+const GIVEN: [&str; 5] = ["cpu", "cpuset", "io", "memory", "pids"];
+
+/// The group into which the processes of a group go that is to have groups below it.
+const LEAF: &str = "coracle-leaf";
+
+/// A process's own group, or the one above it if we have moved the process.
+pub(crate) fn without_leaf(own: &Path) -> &Path {
+    match own.parent() {
+        Some(above) if own.ends_with(LEAF) => above,
+        _ => own,
+    }
+}
+
+/// Lets the groups below `path` have the controllers that `path` has.
+///
+/// A controller that cannot be given is no error here: it is one if a limit needs it.
+pub(crate) fn give_controllers(path: &Path) -> Result<()> {
+    let read = |file: &str| fs::read_to_string(path.join(file)).unwrap_or_default();
+    let (has, gives) = (read("cgroup.controllers"), read("cgroup.subtree_control"));
+    let missing: Vec<String> = GIVEN
+        .into_iter()
+        .filter(|name| has.split_whitespace().any(|has| has == *name))
+        .filter(|name| !gives.split_whitespace().any(|given| given == *name))
+        .map(|name| format!("+{name}"))
+        .collect();
+    let control = path.join("cgroup.subtree_control");
+    for give in missing {
+        match write_file(&control, &give) {
+            // A group has processes or gives controllers, not both.
+            Err(error) if error.is(Errno::EBUSY) => {
+                move_processes_to_a_leaf(path)?;
+                write_file(&control, &give)?;
+            }
+            // One at a time, because one that is refused would refuse them all.
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Moves the processes of a group that was delegated to us one step down.
+fn move_processes_to_a_leaf(path: &Path) -> Result<()> {
+    let leaf = path.join(LEAF);
+    fs::create_dir_all(&leaf).doing(|| format!("mkdir {}", leaf.display()))?;
+    let procs = path.join("cgroup.procs");
+    let text = fs::read_to_string(&procs).doing(|| format!("read {}", procs.display()))?;
+    for pid in text.lines() {
+        match write_file(&leaf.join("cgroup.procs"), pid) {
+            // It has ended meanwhile.
+            Err(error) if error.is(Errno::ESRCH) => {}
+            result => result?,
+        }
+    }
+    Ok(())
+}
+
+/// Kills all at once. False if the kernel cannot (it can since 5.14).
+pub(crate) fn kill(path: &Path) -> Result<bool> {
+    match write_file(&path.join("cgroup.kill"), "1") {
+        Err(error) if error.is(Errno::ENOENT) || error.is(Errno::EACCES) => Ok(false),
+        result => result.map(|()| true),
+    }
+}
+
+/// Asks for a stop, and waits until all have stopped.
+pub(crate) fn freeze(path: &Path) -> Result<()> {
+    write_file(&path.join("cgroup.freeze"), "1")?;
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while field(&path.join("cgroup.events"), "frozen") != Some(1) {
+        if Instant::now() > deadline {
+            thaw(path)?;
+            return Err(Error::new(format!("freeze {}", path.display()))
+                .hint("a process in it does not stop, it may be waiting for a disk"));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
+pub(crate) fn thaw(path: &Path) -> Result<()> {
+    write_file(&path.join("cgroup.freeze"), "0")
+}
