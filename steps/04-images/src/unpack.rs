@@ -180,7 +180,7 @@ impl<'a> Layer<'a> {
             openat(&place.parent, place.name.as_os_str(), flags | OFlag::O_NOFOLLOW, mode)
         })?;
         let mut file = File::from(fd);
-        let doing = || format!("write {}", place.path().display());
+        let doing = || format!("write {:?}", place.path());
         match entry.sparse.size {
             None => {
                 archive.data(entry.stored, |bytes| file.write_all(bytes).doing(doing))?;
@@ -199,7 +199,7 @@ impl<'a> Layer<'a> {
         }
         let left_out = Attributes::of(entry)
             .set_on_file(&file, &self.owner)
-            .doing(|| format!("set the attributes of {}", place.path().display()))?;
+            .doing(|| format!("set the attributes of {:?}", place.path()))?;
         self.leave_out(left_out, &place.path());
         Ok(())
     }
@@ -210,13 +210,13 @@ impl<'a> Layer<'a> {
         // A folder that is there stays, with its contents, and gets new attributes.
         match mkdirat(&place.parent, name, Mode::S_IRWXU) {
             Err(Errno::EEXIST) => {
-                let stat = place.stat().doing(|| format!("look at {}", place.path().display()))?;
+                let stat = place.stat().doing(|| format!("look at {:?}", place.path()))?;
                 if stat.st_mode & SFlag::S_IFMT.bits() != SFlag::S_IFDIR.bits() {
                     opaque = is_whiteout(&stat);
                     self.put(place, || mkdirat(&place.parent, name, Mode::S_IRWXU))?;
                 }
             }
-            other => other.doing(|| format!("make folder {}", place.path().display()))?,
+            other => other.doing(|| format!("make folder {:?}", place.path()))?,
         }
         let slot = self.folders.entry(place.path()).or_default();
         opaque |= slot.opaque;
@@ -278,7 +278,7 @@ impl<'a> Layer<'a> {
                 );
                 Ok(())
             }
-            Err(errno) => Err(Error::os(format!("make {}", place.path().display()), errno)),
+            Err(errno) => Err(Error::os(format!("make {:?}", place.path()), errno)),
         }
     }
 
@@ -310,7 +310,7 @@ impl<'a> Layer<'a> {
                 }
                 Ok(())
             }
-            other => other.doing(|| format!("make the whiteout {}", place.path().display())),
+            other => other.doing(|| format!("make the whiteout {:?}", place.path())),
         }
     }
 
@@ -338,7 +338,7 @@ impl<'a> Layer<'a> {
 
     /// Makes something at `place`. What an earlier entry put there goes first.
     fn put<T>(&mut self, place: &Place, make: impl Fn() -> nix::Result<T>) -> Result<T> {
-        self.try_put(place, make)?.doing(|| format!("make {}", place.path().display()))
+        self.try_put(place, make)?.doing(|| format!("make {:?}", place.path()))
     }
 
     /// The same, for callers that know what to do when the kernel refuses.
@@ -350,8 +350,7 @@ impl<'a> Layer<'a> {
         match make() {
             Err(Errno::EEXIST) => {
                 if self.folder.remove(place)? {
-                    let gone = place.path();
-                    self.folders.retain(|path, _| !path.starts_with(&gone));
+                    self.forget(&place.path());
                 }
                 Ok(make())
             }
@@ -359,10 +358,19 @@ impl<'a> Layer<'a> {
         }
     }
 
+    /// A folder is gone, and all that was in it.
+    fn forget(&mut self, gone: &Path) {
+        let inside = self.folders.range(gone.to_owned()..).map(|(path, _)| path);
+        let inside: Vec<_> = inside.take_while(|path| path.starts_with(gone)).cloned().collect();
+        for path in inside {
+            self.folders.remove(&path);
+        }
+    }
+
     fn set_on_node(&mut self, entry: Entry, place: &Place) -> Result<()> {
         let left_out = Attributes::of(entry)
             .set_on_node(place, &self.owner)
-            .doing(|| format!("set the attributes of {}", place.path().display()))?;
+            .doing(|| format!("set the attributes of {:?}", place.path()))?;
         self.leave_out(left_out, &place.path());
         Ok(())
     }
@@ -370,7 +378,7 @@ impl<'a> Layer<'a> {
     /// Sets the attributes of the folders, those inside before those around them.
     fn finish(mut self) -> Result<Unpacked> {
         for (path, attributes) in std::mem::take(&mut self.folders).into_iter().rev() {
-            let doing = || format!("set the attributes of folder {}", path.display());
+            let doing = || format!("set the attributes of folder {:?}", path);
             let fd = self.folder.reopen(&path).doing(doing)?;
             self.done.opaque |= attributes.opaque && path.as_os_str().is_empty();
             let left_out = attributes.set_on_folder(fd, &self.owner).doing(doing)?;

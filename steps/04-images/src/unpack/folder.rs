@@ -20,8 +20,13 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::refuse;
 
-/// Folders may nest this deep. It bounds the descriptors that removing a tree takes.
-const MAX_DEPTH: usize = 400;
+/// Folders may nest this deep. It bounds the stack and the descriptors that making and
+/// removing a tree take.
+const MAX_DEPTH: usize = 200;
+
+/// The kernel's limits of a path and of one part of it (limits.h).
+const PATH_MAX: usize = 4096;
+const NAME_MAX: usize = 255;
 
 /// The folder that a layer is unpacked into.
 pub(super) struct Folder {
@@ -107,12 +112,12 @@ impl Folder {
             Err(Errno::EEXIST) if place.stat().is_ok_and(|stat| is_whiteout(&stat)) => {
                 unlinkat(&place.parent, place.name.as_os_str(), UnlinkatFlags::NoRemoveDir)
                     .and_then(|()| mkdirat(&place.parent, place.name.as_os_str(), Mode::S_IRWXU))
-                    .doing(|| format!("make folder {}", place.path().display()))?;
+                    .doing(|| format!("make folder {:?}", place.path()))?;
                 made.push(Made { path: place.path(), opaque: true });
             }
             Err(Errno::EEXIST) => return Err(no_folder(path, &place)),
             Err(errno) => {
-                return Err(Error::os(format!("make folder {}", path.display()), errno));
+                return Err(Error::os(format!("make folder {:?}", path), errno));
             }
         }
         self.walk(path)?.ok_or_else(|| no_folder(path, &place))
@@ -193,7 +198,7 @@ impl Folder {
 
     /// Removes what stands at `place`, a folder with all that is in it. True if it was one.
     pub(super) fn remove(&mut self, place: &Place) -> Result<bool> {
-        let doing = || format!("remove {}", place.path().display());
+        let doing = || format!("remove {:?}", place.path());
         match unlinkat(&place.parent, place.name.as_os_str(), UnlinkatFlags::NoRemoveDir) {
             Ok(()) => {
                 // It may have been a symbolic link that the last walk followed.
@@ -239,6 +244,10 @@ pub(super) fn clean(name: &[u8]) -> Result<PathBuf> {
     if name.contains(&0) {
         return Err(refuse(name, "has a NUL in its name"));
     }
+    let parts = name.split(|&byte| byte == b'/');
+    if name.len() > PATH_MAX || parts.map(<[u8]>::len).max() > Some(NAME_MAX) {
+        return Err(refuse(name, "has a name that is too long for Linux"));
+    }
     let mut path = PathBuf::new();
     for component in Path::new(OsStr::from_bytes(name)).components() {
         match component {
@@ -247,6 +256,9 @@ pub(super) fn clean(name: &[u8]) -> Result<PathBuf> {
             // Docker, too, takes an absolute name as one from the layer's root.
             Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
         }
+    }
+    if path.components().count() > MAX_DEPTH {
+        return Err(refuse(name, "nests folders too deep"));
     }
     Ok(path)
 }
@@ -276,7 +288,7 @@ fn refuse_path(path: &Path, tried: &str) -> Error {
 }
 
 fn walk_error(path: &Path, errno: Errno) -> Error {
-    let error = Error::os(format!("walk to {}", path.display()), errno);
+    let error = Error::os(format!("walk to {:?}", path), errno);
     match errno {
         Errno::ENOSYS => error.hint("openat2(2) is missing: Linux 5.6 or later is needed"),
         Errno::EXDEV => error.hint("the layer's folder has another filesystem mounted in it"),
