@@ -1,0 +1,131 @@
+//! Where an engine keeps everything.
+
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use namespaces::{Context, Error, Result};
+use serde::{Deserialize, Serialize};
+
+use super::{ContainerDir, Names, Record, record};
+
+/// An engine's folders. Two engines with different roots share nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Root {
+    data: PathBuf,
+    run: PathBuf,
+}
+
+/// `ROOT/version`.
+#[derive(Serialize, Deserialize)]
+struct Store {}
+
+impl Record for Store {
+    const VERSION: u32 = 1;
+}
+
+impl Root {
+    /// Opens the store at `root`, or at the usual place, and makes it if it is not there.
+    ///
+    /// # Errors
+    /// No place to put it, no right to write there, or a store from a newer version.
+    pub fn open(root: Option<&Path>) -> Result<Self> {
+        let root = match root {
+            Some(path) => Self::at(&std::path::absolute(path).doing(|| "find --root")?),
+            None if nix::unistd::geteuid().is_root() => {
+                Self { data: "/var/lib/coracle".into(), run: "/run/coracle".into() }
+            }
+            None => Self::of_user()?,
+        };
+        for folder in [&root.data, &root.run, &root.names_folder(), &root.containers()] {
+            make_folder(folder)?;
+        }
+        root.check_version()?;
+        Ok(root)
+    }
+
+    /// Everything below one folder.
+    fn at(root: &Path) -> Self {
+        Self { data: root.to_path_buf(), run: root.join("run") }
+    }
+
+    /// An ordinary user's: the places of the XDG base directory specification.
+    fn of_user() -> Result<Self> {
+        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        let data = variable("XDG_DATA_HOME").map(PathBuf::from);
+        let home = || variable("HOME").map(|home| PathBuf::from(home).join(".local/share"));
+        let data = data.or_else(home).ok_or_else(|| {
+            Error::new("find a place for images and containers: HOME is not set")
+                .hint("set it, or pass --root")
+        })?;
+        let data = data.join("coracle");
+        let run = variable("XDG_RUNTIME_DIR").map(|run| PathBuf::from(run).join("coracle"));
+        let run = run.unwrap_or_else(|| data.join("run"));
+        Ok(Self { data, run })
+    }
+
+    fn check_version(&self) -> Result<()> {
+        let path = self.data.join("version");
+        match record::read::<Store>(&path)? {
+            Some(_) => Ok(()),
+            None => record::write(&path, &Store {}, true),
+        }
+    }
+
+    /// What must survive a restart of the machine.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// Sockets and what else is void after a restart.
+    pub fn run(&self) -> &Path {
+        &self.run
+    }
+
+    /// The folder of all containers.
+    pub fn containers(&self) -> PathBuf {
+        self.data.join("containers")
+    }
+
+    /// The folder of one container, whether it exists or not.
+    pub fn container(&self, id: &str) -> ContainerDir {
+        ContainerDir::at(self.containers().join(id))
+    }
+
+    /// The containers' names.
+    pub fn names(&self) -> Names {
+        Names::at(self.names_folder())
+    }
+
+    fn names_folder(&self) -> PathBuf {
+        self.data.join("names")
+    }
+}
+
+/// Others may pass through, for a container's user must reach its root, but not look.
+fn make_folder(path: &Path) -> Result<()> {
+    let mode = if nix::unistd::geteuid().is_root() { 0o711 } else { 0o700 };
+    let what = || format!("create {}", path.display());
+    if let Some(above) = path.parent() {
+        fs::create_dir_all(above).doing(what)?;
+    }
+    match DirBuilder::new().mode(mode).create(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        result => result.doing(what),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_from_a_newer_version_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        Root::open(Some(folder.path())).unwrap();
+        Root::open(Some(folder.path())).unwrap();
+        fs::write(folder.path().join("version"), r#"{"version":2}"#).unwrap();
+        let error = Root::open(Some(folder.path())).unwrap_err().to_string();
+        assert!(error.contains("it is of version 2, and this program knows up to 1"), "{error}");
+    }
+}
