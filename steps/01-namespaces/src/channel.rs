@@ -32,6 +32,8 @@ pub(crate) enum Message {
     Joined(i32),
     /// Everything but the exec is done.
     Ready,
+    /// The work in a user namespace is done, with this answer (see [`crate::userns`]).
+    Done(serde_json::Value),
 }
 
 const GO: u8 = b'g';

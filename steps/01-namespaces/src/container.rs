@@ -91,7 +91,7 @@ impl Container {
 
 /// clone(2) in a process with threads copies their locks as they are, held or not.
 /// Measured: of 500 children that only logged a line, 444 hung.
-fn refuse_threads() -> Result<()> {
+pub(crate) fn refuse_threads() -> Result<()> {
     let threads = std::fs::read_dir("/proc/self/task").doing(|| "read /proc/self/task")?.count();
     match threads {
         1 => Ok(()),
@@ -191,7 +191,7 @@ fn in_new_process(
 }
 
 /// Sends this process's steps to the parent, if someone listens there.
-fn record_to(channel: &ChildEnd) -> Result<()> {
+pub(crate) fn record_to(channel: &ChildEnd) -> Result<()> {
     if explain::listening() {
         let channel = channel.again()?;
         explain::listen_in_child(move |step| channel.say(&Message::Step(step.clone())));

@@ -4,20 +4,26 @@
 //! brings the life itself ([`Container::create`], [`Created::start`],
 //! [`Running::wait`]) and the first mechanisms.
 
+mod accounts;
 mod channel;
 mod container;
 mod error;
 pub mod explain;
 mod flags;
+mod id_map;
 mod init;
 mod mechanism;
 mod namespaces;
 mod process;
 mod sentinel;
 mod sys;
+mod user;
+pub mod userns;
 
 pub use container::{Container, Created, Exit, Running};
 pub use error::{Answer, Context, Error, Result};
+pub use id_map::{IdMap, IdMaps, IdRange};
 pub use mechanism::{Child, CloneArgs, Mechanism};
 pub use namespaces::Namespaces;
 pub use process::{DEFAULT_PATH, Process};
+pub use user::User;

@@ -5,7 +5,10 @@ use nix::unistd::sethostname;
 
 use crate::error::{Context, Result};
 use crate::explain::step;
-use crate::mechanism::{CloneArgs, Mechanism};
+use crate::id_map::IdMaps;
+use crate::mechanism::{Child, CloneArgs, Mechanism};
+use crate::sys;
+use crate::userns;
 
 const CHAPTER: u8 = 1;
 
@@ -14,12 +17,14 @@ const CHAPTER: u8 = 1;
 pub struct Namespaces {
     flags: u64,
     hostname: Option<String>,
+    domainname: Option<String>,
+    maps: Option<IdMaps>,
 }
 
 impl Namespaces {
     /// No new namespace: the container shares the caller's world.
     pub fn none() -> Self {
-        Self { flags: 0, hostname: None }
+        Self { flags: 0, hostname: None, domainname: None, maps: None }
     }
 
     /// What a container gets by default: pid, mount, uts, ipc, net and cgroup.
@@ -30,7 +35,7 @@ impl Namespaces {
             | libc::CLONE_NEWIPC
             | libc::CLONE_NEWNET
             | libc::CLONE_NEWCGROUP;
-        Self { flags: flags as u64, hostname: None }
+        Self { flags: flags as u64, ..Self::none() }
     }
 
     /// The container shares one of the caller's namespaces: `libc::CLONE_NEWNET`.
@@ -55,6 +60,19 @@ impl Namespaces {
         self.hostname = Some(name.into());
         self
     }
+
+    /// The NIS domain name inside; needs a uts namespace.
+    pub fn domainname(mut self, name: impl Into<String>) -> Self {
+        self.domainname = Some(name.into());
+        self
+    }
+
+    /// A user namespace too, with these maps: the way for whoever is not root.
+    /// The kernel makes it first, and it owns all the others.
+    pub fn user(mut self, maps: IdMaps) -> Self {
+        self.maps = Some(maps);
+        self.and(libc::CLONE_NEWUSER)
+    }
 }
 
 impl Mechanism for Namespaces {
@@ -63,7 +81,17 @@ impl Mechanism for Namespaces {
         Ok(())
     }
 
+    fn in_parent(&mut self, child: &Child) -> Result<()> {
+        match &self.maps {
+            Some(maps) => maps.write(child.pid),
+            None => Ok(()),
+        }
+    }
+
     fn in_child(&self) -> Result<()> {
+        if self.maps.is_some() {
+            userns::become_root()?;
+        }
         if self.has(libc::CLONE_NEWNS) {
             make_mounts_private()?;
         }
@@ -74,13 +102,20 @@ impl Mechanism for Namespaces {
                 || sethostname(name).doing(|| format!("set the hostname to {name}")),
             )?;
         }
+        if let Some(name) = &self.domainname {
+            step(
+                CHAPTER,
+                || format!("setdomainname({name:?})"),
+                || sys::setdomainname(name).doing(|| format!("set the domain name to {name}")),
+            )?;
+        }
         Ok(())
     }
 }
 
 /// A new mount namespace starts as a copy whose mounts still tell the original of
 /// every change. Cut that, or the container's mounts would appear on the host.
-fn make_mounts_private() -> Result<()> {
+pub(crate) fn make_mounts_private() -> Result<()> {
     step(
         CHAPTER,
         || "mount(\"/\", MS_REC|MS_PRIVATE)".into(),

@@ -84,6 +84,12 @@ pub(crate) fn close_on_exec_from(first: RawFd) -> Result<(), Errno> {
     Errno::result(done).map(drop)
 }
 
+/// setdomainname(2).
+pub(crate) fn setdomainname(name: &str) -> Result<(), Errno> {
+    // SAFETY: a pointer to bytes and their number.
+    Errno::result(unsafe { libc::setdomainname(name.as_ptr().cast(), name.len()) }).map(drop)
+}
+
 /// Ends this process at once: no destructors, no `atexit`, which are the parent's.
 pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: does not return.
