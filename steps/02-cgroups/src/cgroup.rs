@@ -34,7 +34,7 @@ pub struct Cgroup {
 }
 
 enum Kind {
-    New { name: String, limits: Limits, devices: DevicePolicy, made: Option<Group> },
+    New { name: String, limits: Box<Limits>, devices: DevicePolicy, made: Option<Group> },
     Existing(Group),
 }
 
@@ -45,6 +45,7 @@ impl Cgroup {
     /// An ordinary user whose own group is not delegated gets no group, which is no
     /// error as long as there are no limits.
     pub fn new(name: &str, limits: Limits, devices: DevicePolicy) -> Self {
+        let limits = Box::new(limits);
         Self::of(Kind::New { name: name.into(), limits, devices, made: None })
     }
 
@@ -150,7 +151,7 @@ fn refused_entry(errno: Errno) -> Error {
 /// The group, or `None` where the caller may not have one and needs none.
 fn create(name: &str, limits: &Limits) -> Result<Option<Group>> {
     let mounts = Mounts::of_this_process()?;
-    let group = Group::named(&mounts, name);
+    let group = Group::named(&mounts, name)?;
     if group.is_nowhere() {
         return without(
             limits,
@@ -158,7 +159,7 @@ fn create(name: &str, limits: &Limits) -> Result<Option<Group>> {
         );
     }
     let call = || format!("mkdir {name} in {} cgroup trees", group.folders().count());
-    let made = step(CHAPTER, call, || group.create());
+    let made = step(CHAPTER, call, || group.create(!limits.is_empty()));
     match made {
         Ok(()) => Ok(Some(group)),
         Err(error)

@@ -2,13 +2,15 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use namespaces::explain::step;
 use namespaces::{Context, Error, Result};
 use nix::errno::Errno;
-use nix::unistd::Pid;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, mkdir};
 use serde::{Deserialize, Serialize};
 
 use crate::hierarchy::{Mounts, Tree};
@@ -18,6 +20,9 @@ use crate::{CHAPTER, v1, v2};
 
 /// How long processes that were killed may take to go.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The mode of a group's folder: anyone may look at the numbers in it.
+const FOLDER_MODE: Mode = Mode::from_bits_truncate(0o755);
 
 /// A control group: its folder in each tree of this machine.
 ///
@@ -34,6 +39,8 @@ pub struct Group {
 /// The group in one tree.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Folder {
+    /// Whether the tree is that of v2.
+    pub v2: bool,
     /// The known controllers of the tree.
     pub controllers: Vec<String>,
     /// The folder.
@@ -47,17 +54,28 @@ impl Group {
     ///
     /// Root's groups start at the top of the trees, an ordinary user's in the group
     /// that this process is in: that is what can have been delegated to them.
-    pub(crate) fn named(mounts: &Mounts, name: &str) -> Self {
+    ///
+    /// # Errors
+    /// A name that leads out of there.
+    pub(crate) fn named(mounts: &Mounts, name: &str) -> Result<Self> {
+        let name = Path::new(name.trim_matches('/'));
+        let mut parts = name.components();
+        if name.as_os_str().is_empty() || !parts.all(|part| matches!(part, Component::Normal(_))) {
+            return Err(Error::new(format!("{:?} is no name for a cgroup", name.display()))
+                .hint("it must be a path without . and .."));
+        }
         let root = crate::is_real_root();
         let folder = |tree: &Tree| {
             let base = if root { &tree.mountpoint } else { v2::without_leaf(&tree.own) };
             Folder {
+                v2: tree.v2,
                 controllers: tree.controllers.clone(),
-                path: base.join(name.trim_matches('/')),
+                path: base.join(name),
                 base: base.to_path_buf(),
             }
         };
-        Self { v1: mounts.v1.iter().map(folder).collect(), v2: mounts.v2.as_ref().map(folder) }
+        let v1 = mounts.v1.iter().map(folder).collect();
+        Ok(Self { v1, v2: mounts.v2.as_ref().map(folder) })
     }
 
     /// An existing group by its name, as it was given to [`crate::Cgroup::new`].
@@ -71,7 +89,7 @@ impl Group {
 
     /// The same, in trees of the caller's choice.
     pub fn open_in(mounts: &Mounts, name: &str) -> Result<Self> {
-        let mut group = Self::named(mounts, name);
+        let mut group = Self::named(mounts, name)?;
         group.v1.retain(|folder| folder.path.is_dir());
         group.v2.take_if(|folder| !folder.path.is_dir());
         if group.is_nowhere() {
@@ -84,6 +102,7 @@ impl Group {
     pub fn of_process(pid: Pid) -> Result<Self> {
         let mounts = Mounts::of_process(&pid.to_string())?;
         let folder = |tree: Tree| Folder {
+            v2: tree.v2,
             controllers: tree.controllers,
             base: tree.own.clone(),
             path: tree.own,
@@ -112,11 +131,15 @@ impl Group {
         self.v2.as_ref().map(|folder| folder.path.as_path())
     }
 
-    /// Makes the folders, all or none.
-    pub(crate) fn create(&self) -> Result<()> {
+    /// Makes the folders, all or none. `limits` says whether there will be limits,
+    /// for which processes that stand in the way are moved.
+    pub(crate) fn create(&self, limits: bool) -> Result<()> {
         for (n, folder) in self.folders().enumerate() {
-            let v2 = self.v2.as_ref() == Some(folder);
-            if let Err(error) = create_folder(folder, v2) {
+            let give = |path: &Path| match folder.v2 {
+                true => v2::give_controllers(path, limits),
+                false => Ok(()),
+            };
+            if let Err(error) = create_folder(folder, &give) {
                 let _ = self.folders().take(n).try_for_each(Folder::remove);
                 return Err(error);
             }
@@ -167,10 +190,8 @@ impl Group {
 
     /// The processes in it and in the groups below it.
     pub fn pids(&self) -> Result<Vec<Pid>> {
-        match self.in_v2().or(self.in_v1("pids")).or(self.v1.first().map(|first| &*first.path)) {
-            Some(path) => pids_below(path),
-            None => Ok(Vec::new()),
-        }
+        // They are the same in every tree.
+        self.folders().last().map_or(Ok(Vec::new()), |folder| pids_below(&folder.path))
     }
 
     /// Stops every process where it is, and returns when all have stopped. They
@@ -197,10 +218,10 @@ impl Group {
         {
             return Ok(());
         }
-        // An older kernel, or v1: stop them all, so that none is born meanwhile.
+        // v1, or an older kernel: stop them all, so that none is born meanwhile.
         let frozen = self.freeze().is_ok();
         for pid in self.pids()? {
-            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+            let _ = kill(pid, Signal::SIGKILL);
         }
         if frozen { self.thaw() } else { Ok(()) }
     }
@@ -247,6 +268,11 @@ impl Group {
 }
 
 impl Folder {
+    /// True for the one tree whose new groups let no process in.
+    fn is_v1_cpuset(&self) -> bool {
+        self.controllers.iter().any(|name| name == "cpuset") && !self.v2
+    }
+
     /// rmdir(2) of what is below, of the folder, and of the empty ones above up to
     /// the base. rm -r would try to unlink the files, which nobody can.
     fn remove(&self) -> Result<()> {
@@ -292,34 +318,31 @@ fn pids_below(path: &Path) -> Result<Vec<Pid>> {
 }
 
 /// mkdir(2) of the folders from the base down, each told what it needs.
-fn create_folder(folder: &Folder, v2: bool) -> Result<()> {
-    let mut way: Vec<&Path> =
-        folder.path.ancestors().take_while(|path| *path != folder.base).collect();
-    way.reverse();
+fn create_folder(folder: &Folder, give: &dyn Fn(&Path) -> Result<()>) -> Result<()> {
     // The last container of the group above may just be taking that with it.
     for _ in 0..100 {
-        match walk_down(folder, &way, v2) {
+        match walk_down(folder, give) {
             Err(error) if error.is(Errno::ENOENT) => {}
             result => return result,
         }
     }
-    walk_down(folder, &way, v2)
+    walk_down(folder, give)
 }
 
-fn walk_down(folder: &Folder, way: &[&Path], v2: bool) -> Result<()> {
-    for path in way {
-        let above = path.parent().unwrap_or(&folder.base);
-        if v2 {
-            v2::give_controllers(above)?;
-        }
-        match nix::unistd::mkdir(*path, nix::sys::stat::Mode::from_bits_truncate(0o755)) {
-            Err(Errno::EEXIST) if *path == folder.path => take_over(path)?,
+fn walk_down(folder: &Folder, give: &dyn Fn(&Path) -> Result<()>) -> Result<()> {
+    let mut above = folder.base.clone();
+    for part in folder.path.strip_prefix(&folder.base).into_iter().flatten() {
+        give(&above)?;
+        let path = above.join(part);
+        match mkdir(&path, FOLDER_MODE) {
+            Err(Errno::EEXIST) if path == folder.path => take_over(&path)?,
             Err(Errno::EEXIST) => {}
             result => result.doing(|| format!("mkdir {}", path.display()))?,
         }
-        if folder.controllers.iter().any(|name| name == "cpuset") && !v2 {
-            v1::inherit_cpuset(path, above)?;
+        if folder.is_v1_cpuset() {
+            v1::inherit_cpuset(&path, &above)?;
         }
+        above = path;
     }
     Ok(())
 }
@@ -330,8 +353,7 @@ fn take_over(path: &Path) -> Result<()> {
         return Err(Error::new(format!("the cgroup {} is in use", path.display())));
     }
     remove_tree(path)?;
-    nix::unistd::mkdir(path, nix::sys::stat::Mode::from_bits_truncate(0o755))
-        .doing(|| format!("mkdir {}", path.display()))
+    mkdir(path, FOLDER_MODE).doing(|| format!("mkdir {}", path.display()))
 }
 
 /// Tells a cgroup something, in one write(2): the kernel reads each as a command.

@@ -48,6 +48,8 @@ impl fmt::Display for Hierarchy {
 /// One mounted tree of cgroups.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tree {
+    /// Whether it is the one tree of v2.
+    pub v2: bool,
     /// The known controllers in it. Several may be mounted together: `cpu,cpuacct`.
     pub controllers: Vec<String>,
     /// Where it is mounted.
@@ -93,7 +95,7 @@ impl Mounts {
             let controllers = known(mount.options.split(','));
             let Some(own) = own_group(own_groups, mount.v2, &controllers) else { continue };
             let own = mount.folder_of(own);
-            let tree = Tree { controllers, mountpoint: mount.point.into(), own };
+            let tree = Tree { v2: mount.v2, controllers, mountpoint: mount.point.into(), own };
             if mount.v2 {
                 // A tree can be mounted twice; the first place is the usual one.
                 mounts.v2.get_or_insert(Tree { controllers: Vec::new(), ..tree });

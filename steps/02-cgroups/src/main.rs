@@ -4,13 +4,14 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use cgroups::{Cgroup, cli};
+use cgroups::size::human;
+use cgroups::{Cgroup, Group, Stats, cli};
 use clap::{Args, Parser, Subcommand};
 use namespaces::{Container, Namespaces, Process, explain};
 
 /// Runs programs that get only their share.
 #[derive(Parser)]
-#[command(name = "cgroups")]
+#[command(name = "cgroups", version)]
 struct Command {
     #[command(subcommand)]
     verb: Verb,
@@ -19,13 +20,33 @@ struct Command {
 #[derive(Subcommand)]
 enum Verb {
     /// Run a program in new namespaces, with limits
-    Run(Run),
+    Run(Box<Run>),
+    /// Tell what a running container uses
+    Stats {
+        #[command(flatten)]
+        which: Which,
+        /// Print JSON, for programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Stop every process of a container where it is
+    Pause(Which),
+    /// Let them go on
+    Unpause(Which),
+    /// Kill every process of a container
+    Kill(Which),
+    /// Change the limits of a running container
+    Update(Box<Update>),
 }
 
 #[derive(Args)]
 struct Run {
     #[command(flatten)]
     limits: cli::LimitArgs,
+
+    /// The container's name, by which the other commands find it
+    #[arg(long, default_value_t = std::process::id().to_string())]
+    name: String,
 
     /// Tell every request to the kernel while it is made
     #[arg(long)]
@@ -36,19 +57,46 @@ struct Run {
     program: Vec<OsString>,
 }
 
+#[derive(Args)]
+struct Which {
+    /// The cgroup that the container was made in
+    #[arg(long, value_name = "PATH", default_value = "coracle")]
+    cgroup_parent: String,
+
+    /// The container's name
+    name: String,
+}
+
+impl Which {
+    fn group(&self) -> Result<Group> {
+        Ok(Group::open(&format!("{}/{}", self.cgroup_parent, self.name))?)
+    }
+}
+
+#[derive(Args)]
+struct Update {
+    #[command(flatten)]
+    limits: cli::LimitArgs,
+
+    /// The container's name
+    name: String,
+}
+
 fn main() -> ExitCode {
     let command = Command::try_parse().unwrap_or_else(|error| {
         let _ = error.print();
         std::process::exit(if error.use_stderr() { 125 } else { 0 })
     });
-    let Verb::Run(args) = command.verb;
-    match run(args) {
+    let result = match command.verb {
+        Verb::Run(args) => run(*args),
+        verb => command_on_group(verb).map(|()| 0),
+    };
+    match result {
         Ok(code) => code.into(),
         Err(error) => {
             eprintln!("cgroups: {error}");
-            let code =
-                error.downcast_ref().map_or(125, |error: &namespaces::Error| error.exit_code);
-            code.into()
+            let known = error.downcast_ref::<namespaces::Error>();
+            known.map_or(125, |error| error.exit_code).into()
         }
     }
 }
@@ -57,7 +105,7 @@ fn run(args: Run) -> Result<u8> {
     if args.explain {
         explain::print_live();
     }
-    let name = format!("{}/{}", args.limits.cgroup_parent, std::process::id());
+    let name = format!("{}/{}", args.limits.cgroup_parent, args.name);
     let cgroup = Cgroup::new(&name, args.limits.limits()?, args.limits.devices());
     let mut running = Container::new(Process::new(args.program))
         .with(Namespaces::container())
@@ -65,11 +113,52 @@ fn run(args: Run) -> Result<u8> {
         .guarded()
         .start()?;
     let exit = running.wait()?;
-    if let Ok(group) = Cgroup::open(&name)
-        && let Some(sentence) = cli::out_of_memory(&group, exit)
-    {
+    // The group knows why a process was killed, as long as it is there.
+    if let Some(sentence) = Group::open(&name).ok().and_then(|g| cli::out_of_memory(&g, exit)) {
         eprintln!("cgroups: {sentence}");
     }
     running.teardown()?;
     Ok(exit.code())
+}
+
+fn command_on_group(verb: Verb) -> Result<()> {
+    match verb {
+        Verb::Stats { which, json: true } => {
+            println!("{}", serde_json::to_string(&which.group()?.stats())?);
+        }
+        Verb::Stats { which, json: false } => print!("{}", told(&which.group()?.stats())),
+        Verb::Pause(which) => which.group()?.freeze()?,
+        Verb::Unpause(which) => which.group()?.thaw()?,
+        Verb::Kill(which) => which.group()?.kill()?,
+        Verb::Update(args) => {
+            let name = format!("{}/{}", args.limits.cgroup_parent, args.name);
+            Cgroup::open(&name)?.update(&args.limits.limits()?)?;
+        }
+        Verb::Run(_) => unreachable!("run is not about an existing group"),
+    }
+    Ok(())
+}
+
+fn told(stats: &Stats) -> String {
+    let Stats { cpu, memory, pids, io } = stats;
+    let of = |limit: Option<String>| limit.map(|limit| format!(" of {limit}")).unwrap_or_default();
+    let seconds = |nanoseconds: u64| nanoseconds as f64 / 1e9;
+    let read = human(io.iter().map(|io| io.read_bytes).sum());
+    let written = human(io.iter().map(|io| io.write_bytes).sum());
+    format!(
+        "cpu     {:.2} s, throttled in {} of {} periods for {:.2} s\n\
+         memory  {}{}, at most {}, {} killed\n\
+         pids    {}{}\n\
+         disk    read {read}, written {written}\n",
+        seconds(cpu.total),
+        cpu.throttled_periods,
+        cpu.periods,
+        seconds(cpu.throttled),
+        human(memory.used()),
+        of(memory.limit.map(human)),
+        human(memory.max_usage),
+        memory.oom_kills,
+        pids.current,
+        of(pids.limit.map(|limit| limit.to_string())),
+    )
 }

@@ -27,7 +27,8 @@ pub(crate) fn without_leaf(own: &Path) -> &Path {
 /// Lets the groups below `path` have the controllers that `path` has.
 ///
 /// A controller that cannot be given is no error here: it is one if a limit needs it.
-pub(crate) fn give_controllers(path: &Path) -> Result<()> {
+/// Processes that are in the way are moved, but only if there are limits to set.
+pub(crate) fn give_controllers(path: &Path, limits: bool) -> Result<()> {
     let read = |file: &str| fs::read_to_string(path.join(file)).unwrap_or_default();
     let (has, gives) = (read("cgroup.controllers"), read("cgroup.subtree_control"));
     let missing: Vec<String> = GIVEN
@@ -40,7 +41,7 @@ pub(crate) fn give_controllers(path: &Path) -> Result<()> {
     for give in missing {
         match write_file(&control, &give) {
             // A group has processes or gives controllers, not both.
-            Err(error) if error.is(Errno::EBUSY) => {
+            Err(error) if error.is(Errno::EBUSY) && limits => {
                 move_processes_to_a_leaf(path)?;
                 write_file(&control, &give)?;
             }
