@@ -1,0 +1,221 @@
+//! A container on a bridge: an address, a cable, a way out, and ports.
+
+use std::fs;
+use std::net::Ipv4Addr;
+
+use namespaces::explain::step;
+use namespaces::{Child, CloneArgs, Context, Mechanism, Result};
+use nix::errno::Errno;
+
+use crate::firewall::{self, Nft};
+use crate::lease::{Lease, Owner};
+use crate::listen::{self, Listener};
+use crate::netlink::{self, Batch, Veth};
+use crate::network::{Network, Networks, mac};
+use crate::port::{Port, Published};
+use crate::proxy::Proxy;
+
+const CHAPTER: u8 = 5;
+
+/// What the container's interface is called inside.
+const INSIDE: &str = "eth0";
+
+/// A place on a bridge network, for one container.
+///
+/// | moment         | what happens                                             |
+/// |----------------|----------------------------------------------------------|
+/// | `reserve`      | address leased, ports held: from here on both are ours   |
+/// | `before_clone` | bridge and table are there; the ports' nft is started    |
+/// | `in_parent`    | the cable, one end inside; the proxy                     |
+/// | `in_child`     | lo and eth0 up, the address, the default route           |
+/// | `teardown`     | proxy, rules, lease; the cable goes with its namespace   |
+pub struct Bridge {
+    networks: Networks,
+    network: Network,
+    lease: Lease,
+    /// Until the proxy has them.
+    listeners: Vec<Listener>,
+    publishing: Option<Nft>,
+    proxy: Option<Proxy>,
+    over: bool,
+}
+
+impl Bridge {
+    /// Leases an address and opens the ports. Dropping the value gives all back.
+    ///
+    /// The lease also frees what killed containers have left on this network.
+    ///
+    /// # Errors
+    ///
+    /// The network is unknown or full, or a port is in use; then nothing is taken.
+    pub fn reserve(
+        networks: &Networks,
+        name: &str,
+        container: &str,
+        ports: &[Port],
+    ) -> Result<Self> {
+        let locked = networks.lock(name)?;
+        let others = locked.sweep(|lease| !lease.is_live())?;
+        let listeners =
+            listen::open_all(ports).map_err(|error| name_the_holder(error, ports, &others))?;
+        let address = locked.free_address(&others)?;
+        let lease = Lease {
+            container: container.into(),
+            address,
+            veth: veth_name(container, address),
+            ports: listeners.iter().map(|listener| listener.published.clone()).collect(),
+            owner: Owner::this(),
+        };
+        step(CHAPTER, || format!("lease {address} on network {name}"), || locked.begin(&lease))?;
+        Ok(Self {
+            networks: networks.clone(),
+            network: locked.network.clone(),
+            lease,
+            listeners,
+            publishing: None,
+            proxy: None,
+            over: false,
+        })
+    }
+
+    /// The container's address.
+    pub fn address(&self) -> Ipv4Addr {
+        self.lease.address
+    }
+
+    /// The network that the container is on.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// The container's ports, with the host ports that were chosen.
+    pub fn published(&self) -> &[Published] {
+        &self.lease.ports
+    }
+
+    fn lay_cable(&self, child: &Child) -> Result<()> {
+        let veth = &self.lease.veth;
+        let bridge = netlink::index_of(&self.network.bridge).unwrap_or(0);
+        let cable = Veth {
+            host: veth,
+            bridge,
+            peer_pid: child.pid.as_raw() as u32,
+            peer: INSIDE,
+            peer_mac: mac(self.lease.address),
+            mtu: self.network.mtu,
+        };
+        Batch::new().add_veth(&cable).send()
+    }
+}
+
+impl Mechanism for Bridge {
+    fn before_clone(&mut self, args: &mut CloneArgs) -> Result<()> {
+        args.flags |= libc::CLONE_NEWNET as u64;
+        let mut locked = self.networks.lock(&self.network.id)?;
+        locked.bring_up()?;
+        self.network = locked.network.clone();
+        let Lease { container, address, ports, .. } = &self.lease;
+        let text = firewall::publish(&self.network.bridge, container, *address, ports);
+        match Nft::start(text) {
+            Ok(nft) => self.publishing = nft,
+            // Without nft the proxy serves everyone.
+            Err(error) if error.is(Errno::ENOENT) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn in_parent(&mut self, child: &Child) -> Result<()> {
+        self.lay_cable(child)?;
+        if let Some(nft) = self.publishing.take() {
+            nft.finish()?;
+        }
+        if !self.listeners.is_empty() {
+            let listeners = std::mem::take(&mut self.listeners);
+            self.proxy = Some(Proxy::start(listeners, self.lease.address)?);
+        }
+        Ok(())
+    }
+
+    fn in_child(&self) -> Result<()> {
+        disable_ipv6(INSIDE)?;
+        let index =
+            netlink::index_of(INSIDE).ok_or(Errno::ENODEV).doing(|| format!("find {INSIDE}"))?;
+        Batch::new()
+            .up(LOOPBACK, "lo")
+            .add_address(index, INSIDE, self.lease.address, self.network.subnet)
+            .up(index, INSIDE)
+            .add_default_route(index, INSIDE, self.network.gateway)
+            .send()
+    }
+
+    fn teardown(&mut self) -> Result<()> {
+        if let Some(proxy) = self.proxy.take() {
+            proxy.stop();
+        }
+        self.listeners.clear();
+        self.publishing = None;
+        if std::mem::replace(&mut self.over, true) {
+            return Ok(());
+        }
+        self.networks.lock(&self.network.id)?.end(&self.lease)
+    }
+}
+
+impl Drop for Bridge {
+    fn drop(&mut self) {
+        // A forked copy of this value is not the owner.
+        if self.lease.owner.pid == std::process::id() {
+            let _ = self.teardown();
+        }
+    }
+}
+
+/// The loopback interface is the first one of every namespace.
+pub(crate) const LOOPBACK: u32 = 1;
+
+/// An interface gives itself an IPv6 address as soon as it is up, and believes
+/// every router that advertises itself. This network speaks IPv4.
+pub(crate) fn disable_ipv6(interface: &str) -> Result<()> {
+    let path = format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6");
+    step(
+        CHAPTER,
+        || format!("write {path}  1"),
+        || match fs::write(&path, "1") {
+            // A kernel without IPv6, or a /proc that is read-only or not there.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EROFS)) => {
+                Ok(())
+            }
+            result => result.doing(|| format!("write {path}")),
+        },
+    )
+}
+
+/// At most 15 bytes, and new for every start: the namespace of a container that
+/// restarts may still be about to go, with a cable of the former name.
+fn veth_name(container: &str, address: Ipv4Addr) -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let seed = format!("{container} {address} {now:?}");
+    format!("veth{:010x}", crate::hash(seed.as_bytes()) & 0xff_ffff_ffff)
+}
+
+/// If it is one of our own containers that has the port, says which.
+fn name_the_holder(
+    error: namespaces::Error,
+    ports: &[Port],
+    others: &[Lease],
+) -> namespaces::Error {
+    let holder = others.iter().find(|lease| {
+        let held = |port: &Port| {
+            let same =
+                |held: &&Published| held.host == port.host.0 && held.protocol == port.protocol;
+            lease.ports.iter().find(same).map(|held| (held.host, held.protocol))
+        };
+        let mut held = ports.iter().filter_map(held);
+        held.any(|(port, protocol)| error.doing.starts_with(&format!("port {port}/{protocol} ")))
+    });
+    match holder {
+        Some(lease) => error.hint(format!("container {} has it", lease.container)),
+        None => error,
+    }
+}

@@ -1,0 +1,359 @@
+//! Networks as records on disk, and their bridge as a thing of the kernel.
+//!
+//! ```text
+//! <root>/networks/lock              held while a record is made
+//! <root>/networks/<id>.json         the record, a Network
+//! <root>/networks/<id>/lock         held while leases or the bridge change
+//! <root>/networks/<id>/leases/<ip>  who has this address, a Lease
+//! <root>/networks/<id>/last         the address leased last: the next is after it
+//! <root>/networks/<id>/firewall     what other people's firewall looked like
+//! ```
+//!
+//! The record lasts. The bridge and its table are made when the first container
+//! needs them and stay, as docker0 does, until [`Networks::down`] or a reboot.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+use namespaces::explain::step;
+use namespaces::{Context, Error, Result};
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+
+use crate::firewall;
+use crate::lease::Lease;
+use crate::neighbours;
+use crate::netlink::{self, Batch, Mac};
+use crate::nfnetlink;
+use crate::pasta;
+use crate::subnet::{self, Subnet};
+
+const CHAPTER: u8 = 5;
+
+/// The network of every container that asks for none.
+pub const DEFAULT: &str = "bridge";
+
+/// A network: a bridge on this host, a subnet, and a way out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// 64 hexadecimal digits, for ever.
+    pub id: String,
+    /// What `--network` calls it.
+    pub name: String,
+    /// The bridge's interface name, and the name of its nft table.
+    pub bridge: String,
+    /// The addresses of the network.
+    pub subnet: Subnet,
+    /// The bridge's own address: the containers' default route.
+    pub gateway: Ipv4Addr,
+    /// The largest packet in bytes: that of the host's way out.
+    pub mtu: u32,
+    /// No way out, and no way in but from the host.
+    #[serde(default)]
+    pub internal: bool,
+}
+
+impl Network {
+    #[cfg(test)]
+    pub(crate) fn example() -> Self {
+        let subnet: Subnet = "10.80.0.0/20".parse().unwrap();
+        Network {
+            id: "0".repeat(64),
+            name: DEFAULT.into(),
+            bridge: "coracle0".into(),
+            subnet,
+            gateway: subnet.address(1),
+            mtu: 1500,
+            internal: false,
+        }
+    }
+}
+
+/// The hardware address that goes with an address, as Docker derives it: whoever
+/// gets the address again gets the hardware address too, so no neighbour's ARP
+/// cache is ever wrong.
+pub fn mac(address: Ipv4Addr) -> Mac {
+    let [a, b, c, d] = address.octets();
+    [0x02, 0x42, a, b, c, d]
+}
+
+/// The networks of one engine.
+#[derive(Debug, Clone)]
+pub struct Networks {
+    root: PathBuf,
+    dir: PathBuf,
+}
+
+/// A network whose lock is held: nobody else leases or builds meanwhile.
+pub(crate) struct Locked {
+    pub network: Network,
+    pub dir: PathBuf,
+    record: PathBuf,
+    _lock: Flock<File>,
+}
+
+impl Networks {
+    /// The networks under an engine's root folder, which is made if it is missing.
+    pub fn open(root: &Path) -> Result<Self> {
+        let dir = root.join("networks");
+        fs::create_dir_all(&dir).doing(|| format!("create {}", dir.display()))?;
+        let root = fs::canonicalize(root).doing(|| format!("find {}", root.display()))?;
+        Ok(Self { dir: root.join("networks"), root })
+    }
+
+    /// All networks that have a record, by name.
+    pub fn list(&self) -> Result<Vec<Network>> {
+        let mut networks = Vec::new();
+        for entry in fs::read_dir(&self.dir).doing(|| format!("read {}", self.dir.display()))? {
+            let path = entry.doing(|| format!("read {}", self.dir.display()))?.path();
+            if path.extension().is_some_and(|extension| extension == "json") {
+                networks.push(read_record(&path)?);
+            }
+        }
+        networks.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(networks)
+    }
+
+    /// The network with this name or id. The default one is made on first use.
+    pub fn find(&self, name: &str) -> Result<Network> {
+        let found = |network: &Network| network.name == name || network.id == name;
+        if let Some(network) = self.list()?.into_iter().find(found) {
+            return Ok(network);
+        }
+        if name != DEFAULT {
+            return Err(Error::new(format!("network {name} not found")));
+        }
+        let _lock = lock(&self.dir.join("lock"))?;
+        // Somebody else may have made it while we waited for the lock.
+        match self.list()?.into_iter().find(found) {
+            Some(network) => Ok(network),
+            None => self.create_default(),
+        }
+    }
+
+    fn create_default(&self) -> Result<Network> {
+        let (bridge, start) = bridge_of(&self.root);
+        let subnet = subnet::first_free(start, &routed_subnets())?;
+        let network = Network {
+            id: random_id()?,
+            name: DEFAULT.into(),
+            bridge,
+            subnet,
+            gateway: subnet.address(1),
+            mtu: 1500,
+            internal: false,
+        };
+        write_record(&self.record(&network.id), &network)?;
+        Ok(network)
+    }
+
+    /// Takes the network's lock, and reads its record again under it.
+    pub(crate) fn lock(&self, name: &str) -> Result<Locked> {
+        let id = self.find(name)?.id;
+        let dir = self.dir.join(&id);
+        let leases = dir.join("leases");
+        fs::create_dir_all(&leases).doing(|| format!("create {}", leases.display()))?;
+        let _lock = lock(&dir.join("lock"))?;
+        let record = self.record(&id);
+        Ok(Locked { network: read_record(&record)?, dir, record, _lock })
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    fn record(&self, id: &str) -> PathBuf {
+        self.dir.join(format!("{id}.json"))
+    }
+
+    /// Frees what the killed have left: addresses, port rules.
+    pub fn reconcile(&self) -> Result<()> {
+        for network in self.list()? {
+            self.lock(&network.id)?.sweep(|lease| !lease.is_live())?;
+        }
+        pasta::sweep(&self.pasta_dir())
+    }
+
+    /// Frees whatever `container` holds, on any network; for an engine that finds
+    /// the container's owner dead.
+    pub fn release(&self, container: &str) -> Result<()> {
+        for network in self.list()? {
+            self.lock(&network.id)?.sweep(|lease| lease.container == container)?;
+        }
+        Ok(())
+    }
+
+    /// The leases of a network, by address.
+    pub fn leases(&self, network: &Network) -> Result<Vec<Lease>> {
+        self.lock(&network.id)?.leases()
+    }
+
+    /// Takes a network's bridge and rules off this host. The record stays: the
+    /// next container brings them back.
+    ///
+    /// # Errors
+    ///
+    /// A container is still attached.
+    pub fn down(&self, name: &str) -> Result<()> {
+        let locked = self.lock(name)?;
+        locked.sweep(|lease| !lease.is_live())?;
+        let bridge = &locked.network.bridge;
+        if let Some(lease) = locked.leases()?.first() {
+            return Err(Error::new(format!("network {name} has active endpoints"))
+                .hint(format!("container {} has {}", lease.container, lease.address)));
+        }
+        neighbours::close_way(bridge)?;
+        if nfnetlink::table_exists(bridge)? {
+            firewall::apply(firewall::drop_table(bridge))?;
+        }
+        if netlink::index_of(bridge).is_some() {
+            Batch::new().delete_link(bridge).send()?;
+        }
+        let _ = fs::remove_file(locked.dir.join("firewall"));
+        Ok(())
+    }
+}
+
+impl Locked {
+    /// Makes sure that the bridge is there, its table, and the way past other
+    /// people's firewalls. Costs three questions if all is well.
+    pub fn bring_up(&mut self) -> Result<()> {
+        let bridge = self.network.bridge.clone();
+        if netlink::index_of(&bridge).is_none() {
+            self.create_bridge()?;
+        }
+        match nfnetlink::table_exists(&bridge) {
+            Ok(true) => {}
+            Ok(false) => self.create_table()?,
+            // A kernel without nftables: the proxy alone serves the ports.
+            Err(_) => return Ok(()),
+        }
+        neighbours::open_way(&bridge, &self.dir.join("firewall"))
+    }
+
+    fn create_bridge(&mut self) -> Result<()> {
+        let taken = routed_subnets();
+        let routes = fs::read_to_string("/proc/net/route").unwrap_or_default();
+        let network = &mut self.network;
+        // Since the record was made, the host may have got a route to this subnet.
+        if taken.iter().any(|other| other.overlaps(&network.subnet)) {
+            network.subnet = subnet::first_free(0, &taken)?;
+            network.gateway = network.subnet.address(1);
+        }
+        let outward = subnet::default_interface(&routes);
+        network.mtu = outward.and_then(netlink::mtu_of).unwrap_or(1500).min(1500);
+        write_record(&self.record, network)?;
+
+        let Network { bridge, gateway, mtu, .. } = &*network;
+        Batch::new().add_bridge(bridge, mac(*gateway), *mtu).send()?;
+        let index = netlink::index_of(bridge).unwrap_or(0);
+        Batch::new().add_address(index, bridge, *gateway, network.subnet).send()?;
+        if network.internal { Ok(()) } else { enable_forwarding() }
+    }
+
+    /// The table, with the ports of whoever is attached: somebody may have flushed
+    /// the ruleset under running containers.
+    fn create_table(&self) -> Result<()> {
+        let mut text = firewall::table(&self.network);
+        for lease in self.leases()? {
+            text += &firewall::publish(
+                &self.network.bridge,
+                &lease.container,
+                lease.address,
+                &lease.ports,
+            );
+        }
+        match firewall::apply(text) {
+            // Without nft the proxy alone serves the ports; `doctor` tells.
+            Err(error) if error.is(nix::errno::Errno::ENOENT) => Ok(()),
+            result => result,
+        }
+    }
+}
+
+/// The kernel drops what is not for itself, unless it is told to be a router.
+fn enable_forwarding() -> Result<()> {
+    const PATH: &str = "/proc/sys/net/ipv4/ip_forward";
+    if fs::read_to_string(PATH).is_ok_and(|text| text.trim() == "1") {
+        return Ok(());
+    }
+    step(
+        CHAPTER,
+        || format!("write {PATH}  1"),
+        || fs::write(PATH, "1").doing(|| format!("write {PATH}")),
+    )
+}
+
+/// The bridge of an engine, and where it begins to look for a subnet. Another
+/// root is another engine: its bridge must have another name.
+fn bridge_of(root: &Path) -> (String, u32) {
+    if root == Path::new("/var/lib/coracle") {
+        return ("coracle0".into(), 0);
+    }
+    let hash = crate::hash(root.as_os_str().as_encoded_bytes());
+    (format!("cor{:08x}", hash as u32), (hash >> 32) as u32 % 256)
+}
+
+fn routed_subnets() -> Vec<Subnet> {
+    subnet::routed(&fs::read_to_string("/proc/net/route").unwrap_or_default())
+}
+
+fn random_id() -> Result<String> {
+    let mut bytes = [0; 32];
+    let read = File::open("/dev/urandom")
+        .and_then(|mut file| std::io::Read::read_exact(&mut file, &mut bytes));
+    read.doing(|| "read /dev/urandom")?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn lock(path: &Path) -> Result<Flock<File>> {
+    let file = File::options().create(true).append(true).open(path);
+    let file = file.doing(|| format!("open {}", path.display()))?;
+    Flock::lock(file, FlockArg::LockExclusive)
+        .map_err(|(_, errno)| Error::os(format!("lock {}", path.display()), errno))
+}
+
+fn read_record(path: &Path) -> Result<Network> {
+    let text = fs::read(path).doing(|| format!("read {}", path.display()))?;
+    serde_json::from_slice(&text)
+        .map_err(|error| Error::new(format!("read {}: {error}", path.display())))
+}
+
+/// Whole or not at all: written beside, flushed, renamed over, the folder flushed.
+fn write_record(path: &Path, network: &Network) -> Result<()> {
+    let beside = path.with_extension("new");
+    let write = || -> std::io::Result<()> {
+        let mut file = File::create(&beside)?;
+        file.write_all(&serde_json::to_vec_pretty(network)?)?;
+        file.sync_all()?;
+        fs::rename(&beside, path)?;
+        File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
+    };
+    write().doing(|| format!("write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_root_has_a_bridge_of_its_own() {
+        assert_eq!(bridge_of(Path::new("/var/lib/coracle")), ("coracle0".into(), 0));
+        let (one, two) = (bridge_of(Path::new("/tmp/a")), bridge_of(Path::new("/tmp/b")));
+        assert_ne!(one.0, two.0);
+        assert!(one.0.len() <= 15, "{} is too long for an interface", one.0);
+    }
+
+    #[test]
+    fn the_default_network_is_made_once_and_found_again() {
+        let root = tempfile::tempdir().unwrap();
+        let networks = Networks::open(root.path()).unwrap();
+        let network = networks.find(DEFAULT).unwrap();
+        assert_eq!(networks.find(&network.id).unwrap(), network);
+        assert_eq!(networks.list().unwrap(), [network]);
+        let error = networks.find("other").unwrap_err();
+        assert_eq!(error.to_string(), "network other not found");
+    }
+}
