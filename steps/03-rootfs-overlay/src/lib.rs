@@ -1,1 +1,132 @@
 //! Lesson 3: a container that stands on its own, layered, root.
+//!
+//! [`Rootfs`] is the mechanism: layers below, one directory on top that takes the
+//! changes, and everything that a program expects to find mounted. What will be done is
+//! decided first, as data ([`plan`]); then the child carries it out, in its own
+//! mount namespace. Nothing is ever mounted on the host, so nothing can be left there.
+
+mod act;
+mod cgroupfs;
+mod changes;
+pub mod cli;
+mod copy;
+mod dev;
+pub mod doctor;
+mod mask;
+mod mount;
+mod overlay;
+mod plan;
+mod root;
+mod scratch;
+mod sys;
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use namespaces::{CloneArgs, Mechanism, Result};
+
+pub use cgroupfs::{Hierarchy, View};
+pub use changes::{Change, ChangeKind, changes};
+pub use dev::DevConsole;
+pub use mount::{
+    DEFAULT_MASKED, DEFAULT_READONLY, Device, Flags, Kind, Mount, Propagation, default_devices,
+    default_masked, default_mounts, shm,
+};
+pub use plan::{Bind, Facts, Filesystem, Op, plan};
+pub use root::Root;
+pub use scratch::Scratch;
+
+/// The chapter that explains what this crate asks of the kernel.
+const CHAPTER: u8 = 3;
+
+/// The root of a container. All fields are the caller's to change before the start.
+#[derive(Debug, Default)]
+pub struct Rootfs {
+    /// Directories, the bottom layer first. A single one without `upper` is the root
+    /// itself, and takes the changes.
+    pub layers: Vec<PathBuf>,
+    /// What takes the changes. Without, several layers are a read-only root.
+    pub upper: Option<Upper>,
+    /// A directory of the host that the root is attached to before it becomes `/`; seen
+    /// by the container's first process only.
+    pub target: PathBuf,
+    /// What is mounted in it, in this order.
+    pub mounts: Vec<Mount>,
+    /// What is made in its /dev.
+    pub devices: Vec<Device>,
+    /// Paths that are hidden; those that do not exist do not matter.
+    pub masked: Vec<PathBuf>,
+    /// Paths that cannot be written to; likewise.
+    pub readonly_paths: Vec<PathBuf>,
+    /// The root itself cannot be written to.
+    pub read_only: bool,
+    /// Changes need not survive a crash of the machine, nor a second start: no sync(2)
+    /// when the container ends.
+    pub volatile: bool,
+    /// What must be copied in the parent, by the place in `mounts`.
+    taken: Vec<Option<OwnedFd>>,
+    /// The parent's place in the v1 hierarchies.
+    parent: View,
+}
+
+/// The directories of an overlay that can be written to, both on one filesystem.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upper {
+    /// Takes the changes. Its owner and mode are those of `/` in the container.
+    pub upper: PathBuf,
+    /// overlayfs's own; empty before the first use.
+    pub work: PathBuf,
+}
+
+impl Rootfs {
+    /// A root of these layers (bottom first), with Docker's mounts, devices, masked and
+    /// read-only paths.
+    pub fn new(layers: Vec<PathBuf>, upper: Option<Upper>, target: impl Into<PathBuf>) -> Rootfs {
+        Rootfs {
+            layers,
+            upper,
+            target: target.into(),
+            mounts: default_mounts(),
+            devices: default_devices(),
+            masked: default_masked(),
+            readonly_paths: DEFAULT_READONLY.iter().map(PathBuf::from).collect(),
+            ..Rootfs::default()
+        }
+    }
+
+    /// Adds a mount. What was to be mounted at the same place is not; with a /dev or a
+    /// /sys of the caller's, neither is what belongs to the default one.
+    pub fn add_mount(&mut self, mount: Mount) {
+        let place = mount.destination.clone();
+        let whole = ["/dev", "/sys"].iter().any(|dir| place == std::path::Path::new(dir));
+        self.mounts.retain(|old| {
+            let below = whole && old.destination.starts_with(&place);
+            old.destination != place && !below
+        });
+        self.mounts.push(mount);
+    }
+}
+
+impl Mechanism for Rootfs {
+    fn before_clone(&mut self, _: &mut CloneArgs) -> Result<()> {
+        self.parent = View::detect();
+        if self.mounts.iter().any(|mount| mount.propagation.is_tied())
+            && nix::unistd::geteuid().is_root()
+        {
+            let ops = plan(self, &Facts::default())?;
+            self.taken = act::take(&ops, self.mounts.len())?;
+        }
+        Ok(())
+    }
+
+    fn in_child(&self) -> Result<()> {
+        let ops = plan(self, &Facts::detect(&self.parent))?;
+        act::act(&ops, &self.taken)
+    }
+
+    fn teardown(&mut self) -> Result<()> {
+        // The mounts went with the namespace. The copies are still held here.
+        self.taken.clear();
+        Ok(())
+    }
+}

@@ -1,0 +1,327 @@
+//! From a [`Rootfs`] to the list of what will be done, without doing any of it.
+
+use std::path::{Path, PathBuf};
+use std::{fmt, fs};
+
+use namespaces::{Error, Result};
+
+use crate::cgroupfs::{self, View};
+use crate::mount::{Device, Flags, Kind, Mount, Propagation};
+use crate::{Rootfs, Upper};
+
+/// The kernel's own limit, `OVL_MAX_STACK`.
+const MAX_LAYERS: usize = 500;
+
+/// What the plan must know about the process that will carry it out.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// It is root in a user namespace only: it can mount, but not make devices.
+    pub user_namespace: bool,
+    /// The group tty (5) exists there.
+    pub tty_group: bool,
+    /// What /sys/fs/cgroup of the container is to show.
+    pub cgroups: View,
+}
+
+impl Facts {
+    /// Looks at the calling process, the child; `parent` is what its parent saw.
+    pub fn detect(parent: &View) -> Facts {
+        let map = |of| fs::read_to_string(format!("/proc/self/{of}_map")).unwrap_or_default();
+        Facts {
+            user_namespace: !maps_everything(&map("uid")),
+            tty_group: maps_id(&map("gid"), 5),
+            cgroups: View::detect().seen_from(parent),
+        }
+    }
+}
+
+/// The first user namespace maps all ids to themselves: user_namespaces(7).
+fn maps_everything(map: &str) -> bool {
+    map.split_whitespace().eq(["0", "0", "4294967295"])
+}
+
+fn maps_id(map: &str, id: u64) -> bool {
+    map.lines().any(|line| {
+        let mut fields = line.split_whitespace().map(str::parse::<u64>);
+        match (fields.next(), fields.next(), fields.next()) {
+            (Some(Ok(inside)), Some(_), Some(Ok(count))) => (inside..inside + count).contains(&id),
+            _ => false,
+        }
+    })
+}
+
+/// One request, or a few of the same sort. Paths in the container are absolute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    /// Mount the layers as one tree, and attach it to `target`.
+    Overlay {
+        /// At least one.
+        layers_top_first: Vec<PathBuf>,
+        /// What takes the changes.
+        upper: Option<Upper>,
+        /// Flags of overlayfs.
+        options: Vec<&'static str>,
+        /// A directory of the host.
+        target: PathBuf,
+    },
+    /// A single directory is the root, as it is.
+    BindRoot {
+        /// The directory.
+        source: PathBuf,
+        /// A directory of the host, another one.
+        target: PathBuf,
+    },
+    /// Mount a new filesystem.
+    Filesystem(Filesystem),
+    /// Copy what the image has at `destination` to `source`, if that is empty.
+    CopyUp {
+        /// A directory of the host.
+        source: PathBuf,
+        /// Below `source`.
+        subpath: Option<PathBuf>,
+        /// Where, in the container.
+        destination: PathBuf,
+    },
+    /// Show a part of the host.
+    Bind(Bind),
+    /// Make device nodes.
+    Mknod(Vec<Device>),
+    /// Bind the host's device nodes.
+    BindNodes(Vec<Device>),
+    /// Make symbolic links: path, target.
+    Symlink(Vec<(PathBuf, PathBuf)>),
+    /// Hide files behind /dev/null and directories behind an empty one.
+    Mask(Vec<PathBuf>),
+    /// Forbid writing in a part of what is mounted.
+    ReadOnly(Vec<PathBuf>),
+    /// Forbid writing in one mount; what is mounted below it keeps its own rule.
+    Seal(PathBuf),
+    /// Swap the roots, and let the old one go.
+    PivotRoot,
+}
+
+/// A filesystem that is to be made and mounted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Filesystem {
+    /// The kernel's name for it: `proc`.
+    pub kind: &'static str,
+    /// Where, in the container.
+    pub destination: PathBuf,
+    /// What is forbidden in it.
+    pub flags: Flags,
+    /// Its own options.
+    pub options: Vec<String>,
+    /// What the container must find exactly there: no link on the way is followed.
+    pub exact: bool,
+    /// What of the host is shown instead, if the kernel forbids a new one: the
+    /// namespace that it belongs to is the host's.
+    pub or_bind: Option<&'static str>,
+}
+
+/// A part of the host that is to be shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bind {
+    /// The place in [`Rootfs::mounts`] of a mount that was taken in the parent,
+    /// where it still had its ties to the host.
+    pub taken: Option<usize>,
+    /// On the host.
+    pub source: PathBuf,
+    /// Below `source`.
+    pub subpath: Option<PathBuf>,
+    /// Where, in the container.
+    pub destination: PathBuf,
+    /// What is forbidden in it.
+    pub flags: Flags,
+    /// With the mounts below it.
+    pub recursive: bool,
+    /// The flags count for the mounts below it too.
+    pub recursive_flags: bool,
+    /// Its ties.
+    pub propagation: Propagation,
+}
+
+/// The whole way from a directory of layers to a root with everything in its place.
+pub fn plan(rootfs: &Rootfs, facts: &Facts) -> Result<Vec<Op>> {
+    let mut ops = vec![root(rootfs, facts)?];
+    for (index, mount) in rootfs.mounts.iter().enumerate() {
+        ops.extend(mount_ops(index, mount, facts));
+    }
+    if owns_dev(rootfs) {
+        ops.extend(devices(&rootfs.devices, facts));
+    }
+    if !rootfs.masked.is_empty() {
+        ops.push(Op::Mask(rootfs.masked.clone()));
+    }
+    if !rootfs.readonly_paths.is_empty() {
+        ops.push(Op::ReadOnly(rootfs.readonly_paths.clone()));
+    }
+    // Last, because places to mount on were still being made.
+    if rootfs.read_only {
+        ops.push(Op::Seal("/".into()));
+    }
+    ops.push(Op::PivotRoot);
+    Ok(ops)
+}
+
+fn root(rootfs: &Rootfs, facts: &Facts) -> Result<Op> {
+    let target = rootfs.target.clone();
+    let layers = top_first(&rootfs.layers);
+    match (layers.as_slice(), &rootfs.upper) {
+        ([], _) => Err(Error::new("a root needs at least one layer")),
+        ([source], None) => Ok(Op::BindRoot { source: source.clone(), target }),
+        (layers, _) if layers.len() > MAX_LAYERS => Err(Error::new(format!(
+            "the image has {} layers, and overlayfs takes {MAX_LAYERS} at most",
+            layers.len()
+        ))),
+        (_, upper) => {
+            let mut options = Vec::new();
+            // Marks go to user.overlay.* where trusted.* takes real root.
+            if facts.user_namespace {
+                options.push("userxattr");
+            }
+            if rootfs.volatile && upper.is_some() {
+                options.push("volatile");
+            }
+            Ok(Op::Overlay { layers_top_first: layers, upper: upper.clone(), options, target })
+        }
+    }
+}
+
+/// overlayfs wants the top first, and refuses a directory that it already has: only
+/// the topmost of equal layers counts anyway.
+fn top_first(layers: &[PathBuf]) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = Vec::with_capacity(layers.len());
+    for layer in layers.iter().rev() {
+        if !found.contains(layer) {
+            found.push(layer.clone());
+        }
+    }
+    found
+}
+
+fn mount_ops(index: usize, mount: &Mount, facts: &Facts) -> Vec<Op> {
+    let (kind, exact, or_bind) = match &mount.kind {
+        Kind::Bind { source, subpath, .. } => {
+            let copy_up = mount.copy_up.then(|| Op::CopyUp {
+                source: source.clone(),
+                subpath: subpath.clone(),
+                destination: mount.destination.clone(),
+            });
+            return copy_up.into_iter().chain([bind(index, mount, facts)]).collect();
+        }
+        Kind::Cgroup => return cgroupfs::plan(mount, &facts.cgroups),
+        Kind::Tmpfs => ("tmpfs", mount.destination == Path::new("/dev"), None),
+        Kind::Proc => ("proc", true, None),
+        Kind::Sysfs => ("sysfs", true, Some("/sys")),
+        Kind::Mqueue => ("mqueue", true, Some("/dev/mqueue")),
+        Kind::Devpts => ("devpts", true, None),
+    };
+    let options = mount.data.split(',').filter(|option| !option.is_empty());
+    // An id without a meaning in the namespace is refused.
+    let options = options.filter(|option| facts.tty_group || *option != "gid=5");
+    vec![Op::Filesystem(Filesystem {
+        kind,
+        destination: mount.destination.clone(),
+        flags: mount.flags,
+        options: options.map(str::to_owned).collect(),
+        exact,
+        or_bind,
+    })]
+}
+
+fn bind(index: usize, mount: &Mount, facts: &Facts) -> Op {
+    let Kind::Bind { source, subpath, recursive, recursive_read_only } = &mount.kind else {
+        unreachable!("only called for binds")
+    };
+    Op::Bind(Bind {
+        taken: (mount.propagation.is_tied() && !facts.user_namespace).then_some(index),
+        source: source.clone(),
+        subpath: subpath.clone(),
+        destination: mount.destination.clone(),
+        flags: mount.flags,
+        recursive: *recursive,
+        recursive_flags: *recursive && *recursive_read_only,
+        propagation: mount.propagation,
+    })
+}
+
+/// Nodes are made on the container's own /dev, never on the host's or the image's.
+fn owns_dev(rootfs: &Rootfs) -> bool {
+    let dev = rootfs.mounts.iter().rfind(|mount| mount.destination == Path::new("/dev"));
+    dev.is_some_and(|mount| mount.kind == Kind::Tmpfs)
+}
+
+fn devices(devices: &[Device], facts: &Facts) -> Vec<Op> {
+    let links = [
+        ("/dev/fd", "/proc/self/fd"),
+        ("/dev/stdin", "/proc/self/fd/0"),
+        ("/dev/stdout", "/proc/self/fd/1"),
+        ("/dev/stderr", "/proc/self/fd/2"),
+        ("/dev/ptmx", "pts/ptmx"),
+        ("/dev/core", "/proc/kcore"),
+    ];
+    let links = links.iter().map(|(path, target)| (path.into(), target.into())).collect();
+    // mknod(2) of a device takes CAP_MKNOD outside of any user namespace.
+    let nodes = if facts.user_namespace { Op::BindNodes } else { Op::Mknod };
+    vec![nodes(devices.to_vec()), Op::Symlink(links)]
+}
+
+/// The timeline's line: what the man page calls it.
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Op::Overlay { layers_top_first, upper, options, .. } => {
+                write!(f, "mount overlay on /  lower={}", layers_top_first.len())?;
+                if upper.is_some() {
+                    f.write_str(" upper")?;
+                }
+                options.iter().try_for_each(|option| write!(f, " {option}"))
+            }
+            Op::BindRoot { source, .. } => write!(f, "bind {} on /", source.display()),
+            Op::Filesystem(Filesystem { kind, destination, flags, options, .. }) => {
+                write!(f, "mount {kind} on {} ({flags}", destination.display())?;
+                options.iter().try_for_each(|option| write!(f, ",{option}"))?;
+                f.write_str(")")
+            }
+            Op::CopyUp { source, destination, .. } => {
+                write!(f, "copy {} to {} if empty", destination.display(), source.display())
+            }
+            Op::Bind(bind) => {
+                let source = match &bind.subpath {
+                    Some(below) => bind.source.join(below),
+                    None => bind.source.clone(),
+                };
+                let recursive = if bind.recursive { "rbind" } else { "bind" };
+                let (source, destination) = (source.display(), bind.destination.display());
+                write!(
+                    f,
+                    "{recursive} {source} on {destination} ({},{})",
+                    bind.flags, bind.propagation
+                )
+            }
+            Op::Mknod(devices) => {
+                write!(f, "mknod {}", several(devices.iter().map(|device| &device.path)))
+            }
+            Op::BindNodes(devices) => {
+                write!(f, "bind the host's {}", several(devices.iter().map(|device| &device.path)))
+            }
+            Op::Symlink(links) => {
+                write!(f, "symlink {}", several(links.iter().map(|(path, _)| path)))
+            }
+            Op::Mask(paths) => write!(f, "mask {}", several(paths.iter())),
+            Op::ReadOnly(paths) => write!(f, "make read-only {}", several(paths.iter())),
+            Op::Seal(path) => write!(f, "mount_setattr({path:?}, MOUNT_ATTR_RDONLY)"),
+            Op::PivotRoot => f.write_str("pivot_root(\".\", \".\")"),
+        }
+    }
+}
+
+/// The first of several paths, and how many there are beside it.
+fn several<'a>(mut paths: impl ExactSizeIterator<Item = &'a PathBuf>) -> String {
+    let more = paths.len().saturating_sub(1);
+    match (paths.next(), more) {
+        (None, _) => "nothing".into(),
+        (Some(first), 0) => first.display().to_string(),
+        (Some(first), more) => format!("{} and {more} more", first.display()),
+    }
+}
