@@ -16,7 +16,7 @@ use crate::{CHAPTER, Root, sys};
 
 /// mknod(2). Only real root may.
 pub(crate) fn make_nodes(root: &Root, devices: &[Device]) -> Result<()> {
-    let places = Places::open(root)?;
+    let places = Places::open(root);
     for device in devices {
         let doing = || format!("make the device {}", device.path.display());
         let (parent, name) = places.find(&device.path)?;
@@ -41,7 +41,7 @@ pub(crate) fn make_nodes(root: &Root, devices: &[Device]) -> Result<()> {
 
 /// Where no node can be made: an empty file, and the host's node bound on it.
 pub(crate) fn bind_nodes(root: &Root, devices: &[Device]) -> Result<()> {
-    let places = Places::open(root)?;
+    let places = Places::open(root);
     for device in devices {
         let doing = || format!("bind the host's {}", device.source.display());
         let tree = sys::open_tree(AT_FDCWD, &device.source, false).doing(doing)?;
@@ -71,7 +71,7 @@ fn is_device(fd: &OwnedFd, device: &Device) -> nix::Result<bool> {
 
 /// symlink(2); what is there already, stays.
 pub(crate) fn make_links(root: &Root, links: &[(PathBuf, PathBuf)]) -> Result<()> {
-    let places = Places::open(root)?;
+    let places = Places::open(root);
     for (path, target) in links {
         let doing = || format!("link {} to {}", path.display(), target.display());
         let (parent, name) = places.find(path)?;
@@ -86,7 +86,7 @@ pub(crate) fn make_links(root: &Root, links: &[(PathBuf, PathBuf)]) -> Result<()
 /// Almost all that is made here is made in /dev, so that is resolved once.
 struct Places<'r> {
     root: &'r Root,
-    dev: OwnedFd,
+    dev: Option<OwnedFd>,
 }
 
 enum Place<'p> {
@@ -104,18 +104,17 @@ impl AsFd for Place<'_> {
 }
 
 impl<'r> Places<'r> {
-    fn open(root: &'r Root) -> Result<Self> {
-        let dev = root.resolve_plain("/dev").doing(|| "open /dev of the container")?;
-        Ok(Places { root, dev })
+    fn open(root: &'r Root) -> Self {
+        Places { root, dev: root.resolve_plain("/dev").ok() }
     }
 
     /// The directory that `path` is to be made in, made itself if it is missing.
     fn find<'p>(&self, path: &'p Path) -> Result<(Place<'_>, &'p OsStr)> {
         let doing = || format!("find the directory of {}", path.display());
         let name = path.file_name().ok_or(Errno::EINVAL).doing(doing)?;
-        match path.parent() {
-            Some(parent) if parent == Path::new("/dev") => Ok((Place::Dev(&self.dev), name)),
-            parent => {
+        match (path.parent(), &self.dev) {
+            (Some(parent), Some(dev)) if parent == Path::new("/dev") => Ok((Place::Dev(dev), name)),
+            (parent, _) => {
                 let parent = parent.unwrap_or(Path::new("/"));
                 Ok((Place::Other(self.root.mkdir_all(parent, 0o755).doing(doing)?), name))
             }

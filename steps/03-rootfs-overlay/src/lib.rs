@@ -11,7 +11,6 @@ mod changes;
 pub mod cli;
 mod copy;
 mod dev;
-pub mod doctor;
 mod mask;
 mod mount;
 mod overlay;
@@ -20,10 +19,12 @@ mod root;
 mod scratch;
 mod sys;
 
+use std::fs::DirBuilder;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 
-use namespaces::{CloneArgs, Mechanism, Result};
+use namespaces::{CloneArgs, Context, Mechanism, Result};
 
 pub use cgroupfs::{Hierarchy, View};
 pub use changes::{Change, ChangeKind, changes};
@@ -78,6 +79,18 @@ pub struct Upper {
     pub work: PathBuf,
 }
 
+impl Upper {
+    /// The directories `upper` and `work` below `dir`, made if they are missing.
+    pub fn below(dir: &Path) -> Result<Upper> {
+        let found = Upper { upper: dir.join("upper"), work: dir.join("work") };
+        for (dir, mode) in [(&found.upper, 0o755), (&found.work, 0o700)] {
+            let made = DirBuilder::new().recursive(true).mode(mode).create(dir);
+            made.doing(|| format!("create {}", dir.display()))?;
+        }
+        Ok(found)
+    }
+}
+
 impl Rootfs {
     /// A root of these layers (bottom first), with Docker's mounts, devices, masked and
     /// read-only paths.
@@ -98,7 +111,7 @@ impl Rootfs {
     /// /sys of the caller's, neither is what belongs to the default one.
     pub fn add_mount(&mut self, mount: Mount) {
         let place = mount.destination.clone();
-        let whole = ["/dev", "/sys"].iter().any(|dir| place == std::path::Path::new(dir));
+        let whole = ["/dev", "/sys"].iter().any(|dir| place == Path::new(dir));
         self.mounts.retain(|old| {
             let below = whole && old.destination.starts_with(&place);
             old.destination != place && !below

@@ -325,3 +325,149 @@ fn several<'a>(mut paths: impl ExactSizeIterator<Item = &'a PathBuf>) -> String 
         (Some(first), more) => format!("{} and {more} more", first.display()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cgroupfs::Hierarchy;
+    use crate::mount::{DEFAULT_MASKED, default_mounts};
+
+    fn show(rootfs: &Rootfs, facts: &Facts) -> String {
+        let ops = plan(rootfs, facts).expect("a plan");
+        ops.iter().map(|op| format!("{op}\n")).collect()
+    }
+
+    fn two_layers() -> Rootfs {
+        let upper = Upper { upper: "/c/upper".into(), work: "/c/work".into() };
+        let layers = vec!["/layers/bottom".into(), "/layers/top".into()];
+        let mut rootfs = Rootfs::new(layers, Some(upper), "/c/rootfs");
+        rootfs.masked = DEFAULT_MASKED.iter().map(PathBuf::from).collect();
+        rootfs
+    }
+
+    fn root_on_v2() -> Facts {
+        Facts { tty_group: true, cgroups: View::Unified { own: true }, ..Facts::default() }
+    }
+
+    #[test]
+    fn root_makes_nodes_and_sees_its_own_cgroup() {
+        insta::assert_snapshot!(show(&two_layers(), &root_on_v2()), @r#"
+        mount overlay on /  lower=2 upper
+        mount proc on /proc (rw,nosuid,nodev,noexec)
+        mount tmpfs on /dev (rw,nosuid,strictatime,mode=755,size=65536k)
+        mount devpts on /dev/pts (rw,nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5)
+        mount sysfs on /sys (ro,nosuid,nodev,noexec)
+        mount cgroup2 on /sys/fs/cgroup (ro,nosuid,nodev,noexec)
+        mount mqueue on /dev/mqueue (rw,nosuid,nodev,noexec)
+        mount tmpfs on /dev/shm (rw,nosuid,nodev,noexec,mode=1777,size=64m)
+        mknod /dev/null and 5 more
+        symlink /dev/fd and 5 more
+        mask /proc/acpi and 11 more
+        make read-only /proc/bus and 4 more
+        pivot_root(".", ".")
+        "#);
+    }
+
+    #[test]
+    fn an_ordinary_user_binds_what_only_root_can_make() {
+        let facts = Facts { user_namespace: true, tty_group: false, ..root_on_v2() };
+        insta::assert_snapshot!(show(&two_layers(), &facts), @r#"
+        mount overlay on /  lower=2 upper userxattr
+        mount proc on /proc (rw,nosuid,nodev,noexec)
+        mount tmpfs on /dev (rw,nosuid,strictatime,mode=755,size=65536k)
+        mount devpts on /dev/pts (rw,nosuid,noexec,newinstance,ptmxmode=0666,mode=0620)
+        mount sysfs on /sys (ro,nosuid,nodev,noexec)
+        mount cgroup2 on /sys/fs/cgroup (ro,nosuid,nodev,noexec)
+        mount mqueue on /dev/mqueue (rw,nosuid,nodev,noexec)
+        mount tmpfs on /dev/shm (rw,nosuid,nodev,noexec,mode=1777,size=64m)
+        bind the host's /dev/null and 5 more
+        symlink /dev/fd and 5 more
+        mask /proc/acpi and 11 more
+        make read-only /proc/bus and 4 more
+        pivot_root(".", ".")
+        "#);
+    }
+
+    #[test]
+    fn on_v1_the_containers_own_directories_are_bound() {
+        let one =
+            |directory: &str| Hierarchy { directory: directory.into(), path: "/coracle/x".into() };
+        let cgroups = View::Split(vec![one("memory"), one("cpu,cpuacct")]);
+        let rootfs = Rootfs {
+            mounts: default_mounts()
+                .into_iter()
+                .filter(|mount| mount.kind == Kind::Cgroup)
+                .collect(),
+            layers: vec!["/only".into()],
+            ..Rootfs::default()
+        };
+        insta::assert_snapshot!(show(&rootfs, &Facts { cgroups, ..root_on_v2() }), @r#"
+        bind /only on /
+        mount tmpfs on /sys/fs/cgroup (rw,nosuid,nodev,noexec,mode=755)
+        rbind /sys/fs/cgroup/memory/coracle/x on /sys/fs/cgroup/memory (ro,nosuid,nodev,noexec,rprivate)
+        rbind /sys/fs/cgroup/cpu,cpuacct/coracle/x on /sys/fs/cgroup/cpu,cpuacct (ro,nosuid,nodev,noexec,rprivate)
+        symlink /sys/fs/cgroup/cpu and 1 more
+        mount_setattr("/sys/fs/cgroup", MOUNT_ATTR_RDONLY)
+        pivot_root(".", ".")
+        "#);
+    }
+
+    #[test]
+    fn volumes_come_after_the_defaults_and_read_only_comes_last() {
+        let mut rootfs = two_layers();
+        rootfs.mounts.clear();
+        rootfs.devices.clear();
+        rootfs.masked.clear();
+        rootfs.readonly_paths.clear();
+        rootfs.read_only = true;
+        rootfs.volatile = true;
+        let volume = Mount::bind("/volumes/data/_data", "/data");
+        rootfs.add_mount(Mount { copy_up: true, ..volume });
+        rootfs.add_mount(Mount::bind("/srv", "/srv").read_only());
+        let shared = Mount { propagation: Propagation::RShared, ..Mount::bind("/mnt", "/mnt") };
+        rootfs.add_mount(shared);
+        rootfs.add_mount(Mount::tmpfs("/run", "size=1m"));
+        insta::assert_snapshot!(show(&rootfs, &root_on_v2()), @r#"
+        mount overlay on /  lower=2 upper volatile
+        copy /data to /volumes/data/_data if empty
+        rbind /volumes/data/_data on /data (rw,rprivate)
+        rbind /srv on /srv (ro,rprivate)
+        rbind /mnt on /mnt (rw,rshared)
+        mount tmpfs on /run (rw,nosuid,nodev,noexec,size=1m)
+        mount_setattr("/", MOUNT_ATTR_RDONLY)
+        pivot_root(".", ".")
+        "#);
+    }
+
+    #[test]
+    fn a_repeated_layer_counts_where_it_is_topmost() {
+        let layers = ["/a", "/b", "/a"].map(PathBuf::from);
+        assert_eq!(top_first(&layers), ["/a", "/b"].map(PathBuf::from));
+    }
+
+    #[test]
+    fn more_layers_than_the_kernel_takes_are_refused() {
+        let layers = (0..501).map(|n| format!("/{n}").into()).collect();
+        let error = plan(&Rootfs::new(layers, None, "/c"), &root_on_v2()).unwrap_err();
+        assert_eq!(error.to_string(), "the image has 501 layers, and overlayfs takes 500 at most");
+    }
+
+    #[test]
+    fn a_mount_of_the_callers_replaces_the_default_at_its_place() {
+        let mut rootfs = two_layers();
+        rootfs.add_mount(Mount::bind("/x", "/dev/shm"));
+        assert_eq!(rootfs.mounts.len(), default_mounts().len());
+        rootfs.add_mount(Mount::bind("/dev", "/dev"));
+        let left: Vec<_> = rootfs.mounts.iter().map(|mount| mount.destination.as_path()).collect();
+        assert_eq!(left, ["/proc", "/sys", "/sys/fs/cgroup", "/dev"].map(Path::new));
+        assert!(!owns_dev(&rootfs), "nodes are not made on the host's /dev");
+    }
+
+    #[test]
+    fn id_maps_are_read_as_the_kernel_writes_them() {
+        assert!(maps_everything("         0          0 4294967295\n"));
+        assert!(!maps_everything("         0       1000          1\n"));
+        assert!(maps_id("0 1001 1\n1 100000 65536\n", 5));
+        assert!(!maps_id("0 1001 1\n", 5));
+    }
+}

@@ -109,6 +109,13 @@ impl Root {
             Err(Errno::ENOENT) => {}
             done => return done,
         }
+        // Mostly only the last one is missing.
+        if let Ok((parent, name)) = self.parent(path.as_ref()) {
+            let made = mkdirat(&parent, name, Mode::from_bits_truncate(mode));
+            if made.is_ok() {
+                return self.open_with(path, flags, 0);
+            }
+        }
         let mut done = PathBuf::from("/");
         let mut todo: Vec<OsString> = names(path.as_ref()).rev().collect();
         let mut links = 0;
