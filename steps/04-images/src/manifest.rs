@@ -1,0 +1,193 @@
+//! What an image is made of: a manifest names a config and layers, an index names
+//! a manifest for each platform. Both are JSON, in OCI's words and in Docker's.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::platform::Platform;
+
+/// OCI's image manifest.
+pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// OCI's image index.
+pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+/// OCI's image config.
+pub const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+/// OCI's layer, as gzip.
+pub const OCI_LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+/// OCI's layer, plain.
+pub const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+/// Docker's image manifest, version 2, schema 2.
+pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+/// Docker's manifest list.
+pub const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+
+/// What a registry is asked for.
+pub const ACCEPTED: [&str; 4] = [OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST];
+
+/// A pointer to bytes: what they are, their digest and their size.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Descriptor {
+    /// What the bytes are.
+    pub media_type: String,
+    /// Their name.
+    pub digest: Digest,
+    /// Their number.
+    pub size: u64,
+    /// In an index: what the image runs on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<Platform>,
+    /// In the index of a layout: the name of the image.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl Descriptor {
+    /// A pointer to these bytes.
+    pub fn of(media_type: &str, bytes: &[u8]) -> Self {
+        Self::new(media_type, Digest::of(bytes), bytes.len() as u64)
+    }
+
+    /// A pointer.
+    pub fn new(media_type: &str, digest: Digest, size: u64) -> Self {
+        let media_type = media_type.to_owned();
+        Self { media_type, digest, size, platform: None, annotations: BTreeMap::new() }
+    }
+}
+
+/// One image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Manifest {
+    /// Always 2.
+    pub schema_version: u32,
+    /// What this document is; OCI lets it be absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media_type: Option<String>,
+    /// How to run it.
+    pub config: Descriptor,
+    /// What it is made of, bottom first.
+    pub layers: Vec<Descriptor>,
+}
+
+/// Images of one name, for several platforms; also the table of a layout.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Index {
+    /// Always 2.
+    pub schema_version: u32,
+    /// What this document is; OCI lets it be absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media_type: Option<String>,
+    /// The images.
+    pub manifests: Vec<Descriptor>,
+}
+
+/// What a registry may answer when it is asked for an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Document {
+    /// One image.
+    Manifest(Manifest),
+    /// A choice of images.
+    Index(Index),
+}
+
+impl Document {
+    /// Reads a manifest or an index.
+    ///
+    /// The bytes alone decide which: a document that could be both would be one
+    /// image to its signer and another to its user (CVE-2021-41190), so it is refused.
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        let bad = |why: String| Error::Corrupt(format!("unreadable manifest: {why}"));
+        let json: serde_json::Value =
+            serde_json::from_slice(bytes).map_err(|error| bad(error.to_string()))?;
+        if json["schemaVersion"] == 1 {
+            return Err(bad("schema 1 has been obsolete since 2017; push the image again".into()));
+        }
+        let has = |field: &str| !json[field].is_null();
+        let document = match (has("manifests"), has("config") || has("layers")) {
+            (true, true) => return Err(bad("it claims to be an image and an index".into())),
+            (true, false) => serde_json::from_value(json).map(Document::Index),
+            (false, _) => serde_json::from_value(json).map(Document::Manifest),
+        };
+        let document = document.map_err(|error| bad(error.to_string()))?;
+        let (media_type, known) = match &document {
+            Document::Manifest(m) => (&m.media_type, [OCI_MANIFEST, DOCKER_MANIFEST]),
+            Document::Index(i) => (&i.media_type, [OCI_INDEX, DOCKER_INDEX]),
+        };
+        match media_type {
+            Some(found) if !known.contains(&found.as_str()) => {
+                Err(bad(format!("its content is not what its media type {found} says")))
+            }
+            _ => Ok(document),
+        }
+    }
+}
+
+impl Index {
+    /// The image that fits a platform best.
+    pub fn choose(&self, wanted: &Platform) -> Result<&Descriptor> {
+        let images = || self.manifests.iter().filter(|m| is_manifest(&m.media_type));
+        let fit = |m: &&Descriptor| m.platform.as_ref().and_then(|offered| wanted.fit(offered));
+        // The first of equals wins, as in every other engine; max_by_key takes the last.
+        let best = images().rev().filter(|m| fit(m).is_some()).max_by_key(fit);
+        best.ok_or_else(|| {
+            let offered: Vec<_> = images()
+                .filter_map(|m| m.platform.as_ref())
+                .filter(|p| p.os != "unknown")
+                .map(Platform::to_string)
+                .collect();
+            Error::NotFound(format!("no image for {wanted}: there is {}", offered.join(", ")))
+        })
+    }
+}
+
+pub(crate) fn is_manifest(media_type: &str) -> bool {
+    [OCI_MANIFEST, DOCKER_MANIFEST].contains(&media_type)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn parse(json: serde_json::Value) -> Result<Document> {
+        Document::parse(json.to_string().as_bytes())
+    }
+
+    fn pointer(media_type: &str, platform: Option<&str>) -> Descriptor {
+        let mut pointer = Descriptor::of(media_type, platform.unwrap_or("").as_bytes());
+        pointer.platform = platform.map(|p| p.parse().unwrap());
+        pointer
+    }
+
+    #[test]
+    fn a_document_is_what_its_content_says() {
+        let config = pointer(OCI_CONFIG, None);
+        let image = json!({"schemaVersion": 2, "config": config, "layers": []});
+        let index = json!({"schemaVersion": 2, "mediaType": DOCKER_INDEX, "manifests": []});
+        assert!(matches!(parse(image.clone()), Ok(Document::Manifest(_))));
+        assert!(matches!(parse(index.clone()), Ok(Document::Index(_))));
+
+        let mut both = image.clone();
+        both["manifests"] = json!([]);
+        assert!(parse(both).unwrap_err().to_string().contains("an image and an index"));
+        let mut liar = image;
+        liar["mediaType"] = json!(OCI_INDEX);
+        assert!(parse(liar).unwrap_err().to_string().contains("media type"));
+        assert!(parse(json!({"schemaVersion": 1})).unwrap_err().to_string().contains("schema 1"));
+    }
+
+    #[test]
+    fn an_index_without_our_platform_says_what_it_has() {
+        let platforms = ["linux/arm64", "linux/s390x", "unknown/unknown"];
+        let manifests = platforms.map(|p| pointer(OCI_MANIFEST, Some(p))).to_vec();
+        let index = Index { schema_version: 2, media_type: None, manifests };
+        assert_eq!(index.choose(&"linux/arm64/v8".parse().unwrap()).unwrap(), &index.manifests[0]);
+        let error = index.choose(&"linux/amd64".parse().unwrap()).unwrap_err();
+        insta::assert_snapshot!(error, @"no image for linux/amd64: there is linux/arm64, linux/s390x");
+    }
+}
