@@ -24,8 +24,8 @@ const INSIDE: &str = "eth0";
 ///
 /// | moment         | what happens                                             |
 /// |----------------|----------------------------------------------------------|
-/// | `reserve`      | address leased, ports held: from here on both are ours   |
-/// | `before_clone` | bridge and table are there; the ports' nft is started    |
+/// | `reserve`      | ports held, bridge and table made, the address leased    |
+/// | `before_clone` | the ports' nft is started                                |
 /// | `in_parent`    | the cable, one end inside; the proxy                     |
 /// | `in_child`     | lo and eth0 up, the address, the default route           |
 /// | `teardown`     | proxy, rules, lease; the cable goes with its namespace   |
@@ -54,10 +54,12 @@ impl Bridge {
         container: &str,
         ports: &[Port],
     ) -> Result<Self> {
-        let locked = networks.lock(name)?;
+        let mut locked = networks.lock(name)?;
         let others = locked.sweep(|lease| !lease.is_live())?;
         let listeners =
             listen::open_all(ports).map_err(|error| name_the_holder(error, ports, &others))?;
+        // Now, because a bridge that is made anew may have to take another subnet.
+        locked.bring_up()?;
         let address = locked.free_address(&others)?;
         let lease = Lease {
             container: container.into(),
@@ -104,16 +106,14 @@ impl Bridge {
             peer_mac: mac(self.lease.address),
             mtu: self.network.mtu,
         };
-        Batch::new().add_veth(&cable).send()
+        let batch = Batch::new().add_veth(&cable);
+        if self.lease.ports.is_empty() { batch.send() } else { batch.hairpin(veth).send() }
     }
 }
 
 impl Mechanism for Bridge {
     fn before_clone(&mut self, args: &mut CloneArgs) -> Result<()> {
         args.flags |= libc::CLONE_NEWNET as u64;
-        let mut locked = self.networks.lock(&self.network.id)?;
-        locked.bring_up()?;
-        self.network = locked.network.clone();
         let Lease { container, address, ports, .. } = &self.lease;
         let text = firewall::publish(&self.network.bridge, container, *address, ports);
         match Nft::start(text) {

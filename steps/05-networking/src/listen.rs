@@ -100,6 +100,13 @@ fn bind_socket(ip: IpAddr, port: u16, protocol: Protocol, both: bool) -> nix::Re
         // Connections of an earlier container in TIME_WAIT do not hold the port.
         setsockopt(&fd, sockopt::ReuseAddr, &true)?;
     }
+    if protocol == Protocol::Udp {
+        // With each datagram, tell which of our addresses it was sent to.
+        match ip.is_ipv6() {
+            true => setsockopt(&fd, sockopt::Ipv6RecvPacketInfo, &true)?,
+            false => setsockopt(&fd, sockopt::Ipv4PacketInfo, &true)?,
+        }
+    }
     bind(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(ip, port)))?;
     Ok(match protocol {
         Protocol::Tcp => {

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use namespaces::{Container, Error, Namespaces, Process, Result, explain};
+use namespaces::{Container, Error, IdMaps, Namespaces, Process, Result, explain, userns};
 use networking::cli::NetworkArgs;
 use networking::{DEFAULT, Endpoint, Networks};
 
@@ -77,9 +77,12 @@ fn run_container(networks: &Networks, run: RunArgs) -> Result<u8> {
     let id = format!("{:x}", std::process::id());
     let ports = run.network.ports(&[])?;
     let endpoint = Endpoint::reserve(networks, &run.network.network, &id, &ports, parse_pid)?;
+    let mut namespaces = Namespaces::container();
+    if userns::needed() {
+        namespaces = namespaces.user(IdMaps::standard());
+    }
     let process = Process { die_with_parent: true, ..Process::new(run.command) };
-    let mut running =
-        Container::new(process).with(Namespaces::container()).with(endpoint).guarded().start()?;
+    let mut running = Container::new(process).with(namespaces).with(endpoint).guarded().start()?;
     let exit = running.wait()?;
     running.teardown()?;
     Ok(exit.code())

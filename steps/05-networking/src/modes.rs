@@ -4,14 +4,18 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 use std::str::FromStr;
 
+use namespaces::explain::step;
 use namespaces::{CloneArgs, Context, Error, Mechanism, Result};
 use nix::errno::Errno;
+use nix::sched::{CloneFlags, setns};
 use serde::{Deserialize, Serialize};
 
 use crate::bridge::LOOPBACK;
 use crate::netlink::Batch;
 use crate::network::DEFAULT;
 use crate::sys;
+
+const CHAPTER: u8 = 5;
 
 const NEW_NETWORK: u64 = libc::CLONE_NEWNET as u64;
 
@@ -98,9 +102,10 @@ impl Mechanism for Isolated {
     }
 }
 
-/// `--network container:NAME`: born into the network of a process that is there.
+/// `--network container:NAME`: moves into the network of a process that is there.
 pub struct Shared {
-    process: Option<OwnedFd>,
+    pid: u32,
+    process: OwnedFd,
 }
 
 impl Shared {
@@ -110,18 +115,31 @@ impl Shared {
     ///
     /// There is no such process.
     pub fn with(pid: u32) -> Result<Self> {
-        let process =
-            sys::pidfd_open(pid).doing(|| format!("join the network of process {pid}"))?;
-        Ok(Self { process: Some(process) })
+        let process = sys::pidfd_open(pid).doing(|| format!("find process {pid}"))?;
+        Ok(Self { pid, process })
     }
 }
 
 impl Mechanism for Shared {
     fn before_clone(&mut self, args: &mut CloneArgs) -> Result<()> {
         args.flags &= !NEW_NETWORK;
-        let process = self.process.take().ok_or(Errno::EBADF);
-        args.join = Some((process.doing(|| "join a network twice")?, NEW_NETWORK));
         Ok(())
+    }
+
+    /// setns(2) with the flag of one namespace moves the caller into that of the
+    /// process that the descriptor means.
+    fn in_child(&self) -> Result<()> {
+        let Self { pid, process } = self;
+        let join = || setns(process, CloneFlags::CLONE_NEWNET);
+        step(
+            CHAPTER,
+            || format!("setns(pidfd of {pid}, CLONE_NEWNET)"),
+            || join().doing(|| format!("join the network of process {pid}")),
+        )
+        .map_err(|error| match error.is(Errno::EPERM) {
+            true => error.hint("it belongs to another user namespace; root may join it"),
+            false => error,
+        })
     }
 }
 

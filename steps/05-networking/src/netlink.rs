@@ -12,7 +12,8 @@ use netlink_packet_core::{
 };
 use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
 use netlink_packet_route::link::{
-    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute,
+    LinkFlags, LinkInfo, LinkMessage,
 };
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType,
@@ -107,6 +108,23 @@ impl Batch {
             ),
             RouteNetlinkMessage::NewLink(link),
         )
+    }
+
+    /// Lets a port of a bridge send a packet back to where it came from: a container
+    /// that asks for its own published port is its own client.
+    pub fn hairpin(mut self, port: &str) -> Self {
+        let mut link = LinkMessage::default();
+        link.attributes = vec![
+            LinkAttribute::IfName(port.into()),
+            LinkAttribute::LinkInfo(vec![
+                LinkInfo::PortKind(InfoPortKind::Bridge),
+                LinkInfo::PortData(InfoPortData::BridgePort(vec![InfoBridgePort::HairpinMode(
+                    true,
+                )])),
+            ]),
+        ];
+        self.push(format!("RTM_NEWLINK {port} hairpin on"), 0, RouteNetlinkMessage::NewLink(link));
+        self
     }
 
     /// Gives an interface an address, and with it the route to the subnet.
