@@ -64,7 +64,8 @@ impl Container {
     /// Refused in a process with more than one thread.
     pub fn create(self) -> Result<Created> {
         refuse_threads()?;
-        let Self { process, mut mechanisms, guarded } = self;
+        let Self { mut process, mut mechanisms, guarded } = self;
+        process.die_with_parent |= guarded;
         let mut args = CloneArgs::default();
         let made = before_clone(&mut mechanisms, &mut args, guarded);
         let born = made.and_then(|sentinel| {
@@ -76,7 +77,10 @@ impl Container {
                 let _ = teardown(&mut mechanisms);
                 Err(error)
             }
-            Ok((sentinel, child, channel)) => {
+            Ok((mut sentinel, child, channel)) => {
+                if let Some(sentinel) = &mut sentinel {
+                    sentinel.guard(child.pid);
+                }
                 let running = Running { child, mechanisms, sentinel, exit: None };
                 Created { running, channel }.bring_up()
             }
@@ -257,7 +261,9 @@ fn child_main(
     if process.init {
         init::become_init()?;
     }
-    step(CHAPTER, || format!("execve({:?})", program.display()), || Err(process.exec(&program)))
+    // Told before it is done: afterwards there is nobody left to tell it.
+    step(CHAPTER, || format!("execve({:?})", program.display()), || Ok(()))?;
+    Err(process.exec(&program))
 }
 
 fn teardown(mechanisms: &mut [Box<dyn Mechanism>]) -> Result<()> {

@@ -5,7 +5,8 @@
 //! ends, and forwards whatever is sent, to the one program it is there for.
 
 use nix::errno::Errno;
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
+use nix::sys::prctl;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{self, Pid};
 
@@ -19,6 +20,8 @@ use crate::sys::{self, Cloned};
 pub(crate) fn become_init() -> Result<()> {
     let all = SigSet::all();
     all.thread_block().doing(|| "block the signals for init")?;
+    // Where the pid namespace is shared, init is not pid 1, and orphans need to be told.
+    prctl::set_child_subreaper(true).doing(|| "prctl(PR_SET_CHILD_SUBREAPER)")?;
     let cloned = step(
         1,
         || "clone3(0)  pid 1 stays as init".into(),
@@ -26,35 +29,43 @@ pub(crate) fn become_init() -> Result<()> {
     );
     match cloned? {
         Cloned::Child => {
-            // A session of its own, as a shell would give it, with the terminal if there is one.
-            unistd::setsid().doing(|| "setsid()")?;
-            sys::take_controlling_terminal();
+            prctl::set_pdeathsig(Signal::SIGKILL).doing(|| "prctl(PR_SET_PDEATHSIG)")?;
+            take_foreground();
             sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
                 .doing(|| "unblock the signals")
         }
         Cloned::Parent(program, _) => {
             // What the container can see of this process is the engine's own binary.
-            let _ = nix::sys::prctl::set_dumpable(false);
+            let _ = prctl::set_dumpable(false);
+            // The socket to the parent must end with the exec, not with init.
             sys::close_from(3);
             sys::exit_now(serve(program, &all).code().into())
         }
     }
 }
 
+/// Ctrl-C and Ctrl-Z are for the program, and init must not stop with it: it gets
+/// a process group of its own, in the foreground of the terminal, if there is one.
+fn take_foreground() {
+    let group = Pid::from_raw(0);
+    if unistd::setpgid(group, group).is_ok() {
+        // SIGTTOU, which this earns, is blocked at this moment.
+        let _ = unistd::tcsetpgrp(std::io::stdin(), unistd::getpid());
+    }
+}
+
 /// Forwards and reaps until the program has ended.
 fn serve(program: Pid, signals: &SigSet) -> Exit {
     loop {
-        match signals.wait() {
-            Ok(Signal::SIGCHLD) => {
+        match sys::wait_for_signal(signals) {
+            Ok(libc::SIGCHLD) => {
                 if let Some(exit) = reap_all(program) {
                     return exit;
                 }
             }
-            // These are about init's own terminal use, of which it makes none.
-            Ok(Signal::SIGTTIN | Signal::SIGTTOU) | Err(_) => {}
-            Ok(signal) => {
-                let _ = kill(program, signal);
-            }
+            // These are about init's own use of the terminal, of which it makes none.
+            Ok(libc::SIGTTIN | libc::SIGTTOU) | Err(_) => {}
+            Ok(signal) => sys::kill(program, signal),
         }
     }
 }

@@ -6,24 +6,31 @@
 
 mod accounts;
 mod channel;
+pub mod cli;
 mod container;
 mod error;
 pub mod explain;
 mod flags;
 mod id_map;
 mod init;
+mod join;
 mod mechanism;
 mod namespaces;
+mod proc;
 mod process;
 mod sentinel;
 mod sys;
+mod terminal;
 mod user;
 pub mod userns;
 
 pub use container::{Container, Created, Exit, Running};
 pub use error::{Answer, Context, Error, Result};
 pub use id_map::{IdMap, IdMaps, IdRange};
+pub use join::Join;
 pub use mechanism::{Child, CloneArgs, Mechanism};
 pub use namespaces::Namespaces;
+pub use proc::Proc;
 pub use process::{DEFAULT_PATH, Process};
+pub use terminal::{ConsoleSocket, Size, Terminal};
 pub use user::User;

@@ -3,14 +3,15 @@
 use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::fcntl::AtFlags;
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd;
 
+use crate::accounts::accounts;
 use crate::error::{Context, Error, Result};
 use crate::sys;
 
@@ -62,13 +63,25 @@ impl Process {
 
     /// Makes the process what the program expects to be: in its directory, with
     /// its umask, with no signal blocked or ignored, with no descriptor of ours.
-    pub(crate) fn prepare(&self) -> Result<()> {
+    pub(crate) fn prepare(&mut self) -> Result<()> {
         self.enter_cwd()?;
+        self.set_home();
         umask(Mode::from_bits_truncate(self.umask));
         sys::reset_signal_actions();
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
             .doing(|| "unblock the signals")?;
         sys::close_on_exec_from(3).doing(|| "mark the open descriptors close-on-exec")
+    }
+
+    /// `HOME`, where nobody has set it, is what the container's `/etc/passwd` says.
+    fn set_home(&mut self) {
+        if self.env("HOME").is_none() {
+            let uid = unistd::getuid().as_raw();
+            let account = accounts().into_iter().find(|account| account.uid == uid);
+            let home = account.map(|account| account.home.into_os_string());
+            let home = home.filter(|home| !home.is_empty()).unwrap_or("/".into());
+            self.env.push(("HOME".into(), home));
+        }
     }
 
     /// chdir(2), and a look at where that led: a `/proc/self/fd/N` of ours would
@@ -136,32 +149,27 @@ impl Process {
     }
 }
 
-/// True if `path` is a regular file with an execute bit that counts for us.
+/// True if execve(2) would try `path`. Asked with the identity that counts there, the
+/// effective one. The kernel's rule is kept by asking the kernel: also root needs an
+/// execute bit, anyone's, and no mount with noexec.
 fn executable(path: &Path) -> Result<(), Errno> {
-    let metadata = path
-        .metadata()
-        .map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
-    if metadata.is_dir() {
-        return Err(Errno::EISDIR);
-    }
-    // access(2) would ask for the real user; at this moment both are the same.
-    let may = unistd::access(path, unistd::AccessFlags::X_OK);
-    if metadata.permissions().mode() & 0o111 == 0 || metadata.size() == 0 && may.is_err() {
-        return Err(Errno::EACCES);
-    }
-    may
+    let at = AtFlags::AT_EACCESS;
+    unistd::faccessat(nix::fcntl::AT_FDCWD, path, unistd::AccessFlags::X_OK, at)?;
+    if path.is_dir() { Err(Errno::EISDIR) } else { Ok(()) }
 }
 
 /// What execve(2)'s errors mean for whoever typed the command.
 fn cannot_run(program: &OsStr, errno: Errno) -> Error {
     let error = Error::os(format!("exec {}", program.display()), errno);
     match errno {
-        Errno::ENOENT if Path::new(program).exists() => error
-            .exit_code(127)
-            .hint("the file is there, but the interpreter it asks for (its loader, or what follows #!) is not"),
-        Errno::ENOENT if program.as_bytes().contains(&b'/') => error.exit_code(127),
-        Errno::ENOENT => Error::new(format!("exec {}: executable file not found in $PATH", program.display()))
-            .exit_code(127),
+        Errno::ENOENT if !program.as_bytes().contains(&b'/') => {
+            Error::new(format!("exec {}: executable file not found in $PATH", program.display()))
+                .exit_code(127)
+        }
+        Errno::ENOENT if Path::new(program).exists() => error.exit_code(127).hint(
+            "the file is there, but the interpreter it asks for (its loader, or what follows #!) is not",
+        ),
+        Errno::ENOENT => error.exit_code(127),
         Errno::ENOTDIR => error.exit_code(127),
         Errno::ENOEXEC => error.exit_code(126).hint("it is not built for this machine, or has no #! line"),
         _ => error.exit_code(126),

@@ -1,10 +1,15 @@
 //! The system calls that need `unsafe`. All of this crate's `unsafe` is here.
 #![allow(unsafe_code)]
 
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::io::IoSliceMut;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
+use nix::sys::signal::SigSet;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use nix::unistd::Pid;
+
+use crate::terminal::Size;
 
 /// `CLONE_INTO_CGROUP` of the kernel's `sched.h`; glibc's constant is truncated to 0.
 const CLONE_INTO_CGROUP: u64 = 1 << 33;
@@ -66,11 +71,11 @@ pub(crate) fn pidfd_open(pid: Pid) -> Result<OwnedFd, Errno> {
 }
 
 /// pidfd_send_signal(2).
-pub(crate) fn pidfd_send_signal(pidfd: BorrowedFd, signal: i32) -> Result<(), Errno> {
+pub(crate) fn pidfd_send_signal(pidfd: impl AsFd, signal: i32) -> Result<(), Errno> {
     // SAFETY: no siginfo is passed; the other arguments are numbers.
     let sent = unsafe {
         let info = std::ptr::null::<libc::siginfo_t>();
-        libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, info, 0)
+        libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_fd().as_raw_fd(), signal, info, 0)
     };
     Errno::result(sent).map(drop)
 }
@@ -114,8 +119,80 @@ pub(crate) fn close_from(first: RawFd) {
     unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) };
 }
 
-/// Makes standard input the controlling terminal of this session, if it is one.
-pub(crate) fn take_controlling_terminal() -> bool {
-    // SAFETY: TIOCSCTTY takes a number, and 1 means: take it from the session that has it.
-    unsafe { libc::ioctl(0, libc::TIOCSCTTY, 1) == 0 }
+/// Puts a duplicate of `with` in the place of descriptor `fd`. For a process that will
+/// not use it any more, and must not hold it.
+pub(crate) fn replace_fd(fd: RawFd, with: BorrowedFd) {
+    // SAFETY: takes three numbers; whoever owns `fd` here finds an open descriptor still.
+    unsafe { libc::dup3(with.as_raw_fd(), fd, libc::O_CLOEXEC) };
+}
+
+/// Makes standard input the controlling terminal of this session: TIOCSCTTY of
+/// ioctl_tty(2). Never takes it from a session that has it (that would be 1).
+pub(crate) fn take_controlling_terminal() -> Result<(), Errno> {
+    // SAFETY: TIOCSCTTY takes a number.
+    Errno::result(unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) }).map(drop)
+}
+
+/// The slave's end of a pty, unlocked: TIOCSPTLCK and TIOCGPTPEER of ioctl_tty(2).
+pub(crate) fn open_pty_peer(master: BorrowedFd) -> Result<OwnedFd, Errno> {
+    let locked: libc::c_int = 0;
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+    // SAFETY: the first reads one number through a valid pointer, the second takes
+    // a number and returns a new descriptor.
+    unsafe {
+        Errno::result(libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &raw const locked))?;
+        let fd = Errno::result(libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags))?;
+        Ok(OwnedFd::from_raw_fd(fd))
+    }
+}
+
+/// TIOCGWINSZ of ioctl_tty(2).
+pub(crate) fn window_size(terminal: BorrowedFd) -> Result<Size, Errno> {
+    // SAFETY: winsize is four numbers, which the kernel fills.
+    let size = unsafe {
+        let mut size: libc::winsize = std::mem::zeroed();
+        Errno::result(libc::ioctl(terminal.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size))?;
+        size
+    };
+    Ok(Size { rows: size.ws_row, columns: size.ws_col })
+}
+
+/// TIOCSWINSZ of ioctl_tty(2).
+pub(crate) fn set_window_size(terminal: BorrowedFd, size: Size) -> Result<(), Errno> {
+    let size =
+        libc::winsize { ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the kernel reads one winsize through a valid pointer.
+    let done = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) };
+    Errno::result(done).map(drop)
+}
+
+/// Receives one descriptor, close-on-exec; `None` at the end of the socket.
+pub(crate) fn receive_fd(
+    socket: BorrowedFd,
+    message: &mut [IoSliceMut],
+) -> Result<Option<OwnedFd>, Errno> {
+    let mut space = nix::cmsg_space!(RawFd);
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    let received = recvmsg::<()>(socket.as_raw_fd(), message, Some(&mut space), flags)?;
+    for control in received.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(fds) = control
+            && let Some(&fd) = fds.first()
+        {
+            // SAFETY: the kernel has just put it into our table; nobody else owns it.
+            return Ok(Some(unsafe { OwnedFd::from_raw_fd(fd) }));
+        }
+    }
+    Ok(None)
+}
+
+/// Waits until one of the blocked `signals` arrives, and takes it: sigwaitinfo(2).
+pub(crate) fn wait_for_signal(signals: &SigSet) -> Result<i32, Errno> {
+    // SAFETY: the set is valid, and no information but the number is asked for.
+    Errno::result(unsafe { libc::sigwaitinfo(signals.as_ref(), std::ptr::null_mut()) })
+}
+
+/// kill(2), for any number: realtime signals have no name. Content if nobody is there.
+pub(crate) fn kill(pid: Pid, signal: i32) {
+    // SAFETY: takes two numbers.
+    unsafe { libc::kill(pid.as_raw(), signal) };
 }

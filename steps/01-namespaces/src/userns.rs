@@ -124,7 +124,7 @@ fn prepare(channel: &ChildEnd) -> Result<()> {
 /// In a new user namespace with its maps written: become the root that they name.
 /// Until then the process is whoever it was, seen from inside: perhaps nobody.
 pub(crate) fn become_root() -> Result<()> {
-    set_groups(&[])?;
+    step(CHAPTER, || "setgroups([])".into(), || set_groups(&[]))?;
     let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
     step(
         CHAPTER,

@@ -1,0 +1,83 @@
+//! The way into a container that runs already: setns(2).
+
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+
+use nix::errno::Errno;
+use nix::unistd::Pid;
+
+use crate::error::{Context, Error, Result};
+use crate::mechanism::{CloneArgs, Mechanism};
+use crate::{flags, sys, userns};
+
+/// In the place of [`Namespaces`](crate::Namespaces): the process is born into all
+/// namespaces of another one that are not the caller's already.
+#[derive(Debug)]
+pub struct Join {
+    pidfd: Option<OwnedFd>,
+    flags: u64,
+}
+
+impl Join {
+    /// The namespaces of process `pid`, a container's first one.
+    ///
+    /// # Errors
+    /// If there is no such process, it is another user's, or it lives in the very
+    /// namespaces of the caller.
+    pub fn pid(pid: Pid) -> Result<Self> {
+        // First the descriptor, then the look: at the end it must be the same process still.
+        let pidfd = sys::pidfd_open(pid).doing(|| format!("find process {pid}"))?;
+        let flags = foreign_namespaces(pid)?;
+        sys::pidfd_send_signal(&pidfd, 0).or_else(|errno| match errno {
+            Errno::EPERM => Ok(()),
+            errno => Err(errno).doing(|| format!("find process {pid}")),
+        })?;
+        match flags {
+            0 => Err(Error::new(format!(
+                "process {pid} is in no container: it shares all our namespaces"
+            ))),
+            flags => Ok(Self { pidfd: Some(pidfd), flags }),
+        }
+    }
+}
+
+/// Those in which `pid` lives and we do not. An inode of `/proc/PID/ns` is the
+/// namespace's identity; see namespaces(7).
+fn foreign_namespaces(pid: Pid) -> Result<u64> {
+    let mut foreign = 0;
+    for (flag, _, file) in flags::ALL {
+        let identity = |process: &str| {
+            let path = format!("/proc/{process}/ns/{file}");
+            match fs::metadata(&path) {
+                Ok(metadata) => Ok(Some((metadata.dev(), metadata.ino()))),
+                // A kernel without this kind of namespace.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(error).doing(|| format!("look at {path}")),
+            }
+        };
+        let refused = |error: Error| match error.is(Errno::EACCES) {
+            true => error.hint("only its owner or root may join the namespaces of a process"),
+            false => error,
+        };
+        if identity(&pid.to_string()).map_err(refused)? != identity("self")? {
+            foreign |= flag;
+        }
+    }
+    Ok(foreign)
+}
+
+impl Mechanism for Join {
+    fn before_clone(&mut self, args: &mut CloneArgs) -> Result<()> {
+        args.join = self.pidfd.take().map(|pidfd| (pidfd, self.flags));
+        Ok(())
+    }
+
+    fn in_child(&self) -> Result<()> {
+        // In a foreign user namespace we are nobody at first, though with all capabilities.
+        match self.flags & libc::CLONE_NEWUSER as u64 {
+            0 => Ok(()),
+            _ => userns::become_root(),
+        }
+    }
+}
