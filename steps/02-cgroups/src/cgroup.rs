@@ -99,7 +99,7 @@ impl Mechanism for Cgroup {
                 limits.check(&Machine::this())?;
                 let Some(group) = create(name, limits)? else { return Ok(()) };
                 let group = made.insert(group);
-                group.update(limits)?;
+                group.apply(limits)?;
                 if let Some(rules) = devices.rules() {
                     allow_devices(group, &rules)?;
                 }

@@ -154,10 +154,12 @@ impl Group {
     /// that the kernel refuses. Those before it are set then.
     pub fn update(&self, limits: &Limits) -> Result<()> {
         limits.check(&Machine::this())?;
-        for (write, folder) in self.plan(limits) {
-            self.write(&write, folder)?;
-        }
-        Ok(())
+        self.apply(limits)
+    }
+
+    /// The same for limits that are known to make sense.
+    pub(crate) fn apply(&self, limits: &Limits) -> Result<()> {
+        self.plan(limits).iter().try_for_each(|(write, folder)| apply(write, *folder))
     }
 
     /// The plan, each write with the folder it goes to: that of v1, where a v1 tree
@@ -173,19 +175,6 @@ impl Group {
         });
         let v2 = plan::v2(limits).into_iter().filter(|write| in_v1(write).is_none());
         v1.chain(v2.map(|write| (write, self.in_v2()))).collect()
-    }
-
-    /// Writes the first of the files that there is.
-    fn write(&self, write: &Write, folder: Option<&Path>) -> Result<()> {
-        let there = write.choices.iter().find_map(|(file, value)| {
-            let path = folder?.join(file);
-            path.exists().then_some((path, value))
-        });
-        match there {
-            Some((path, value)) => write_file(&path, value),
-            None if !write.required => Ok(()),
-            None => Err(missing(write)),
-        }
     }
 
     /// The processes in it and in the groups below it.
@@ -362,6 +351,34 @@ pub(crate) fn write_file(path: &Path, value: &str) -> Result<()> {
     step(CHAPTER, call, || {
         fs::write(path, value).doing(|| format!("write {value} to {}", path.display()))
     })
+}
+
+/// Writes the first of the files that there is.
+fn apply(write: &Write, folder: Option<&Path>) -> Result<()> {
+    let there = write.choices.iter().find_map(|(file, value)| {
+        let path = folder?.join(file);
+        path.exists().then_some((path, value))
+    });
+    match there {
+        Some((path, value)) => write_file(&path, value).map_err(|error| refused(error, write)),
+        None if !write.required => Ok(()),
+        None => Err(missing(write)),
+    }
+}
+
+/// The kernel's answers to a value that it does not like, in words.
+fn refused(error: Error, write: &Write) -> Error {
+    let hint = match (write.controller, error.errno.map(Errno::from_raw)) {
+        ("memory", Some(Errno::EBUSY)) => "the container uses more than that now",
+        ("io" | "blkio", Some(Errno::ENODEV)) => "only whole disks can be limited, no partitions",
+        ("io" | "blkio", Some(Errno::EOPNOTSUPP)) => "the disk's I/O scheduler cannot do it",
+        ("cpuset", Some(Errno::EACCES | Errno::EINVAL | Errno::ENOSPC)) => {
+            "the cgroup above does not have them"
+        }
+        (_, Some(Errno::EINVAL)) => "the kernel, or a limit of the cgroup above, does not allow it",
+        _ => return error,
+    };
+    error.hint(hint)
 }
 
 fn missing(write: &Write) -> Error {
