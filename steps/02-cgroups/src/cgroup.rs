@@ -1,6 +1,8 @@
 //! The mechanism: a container in a control group of its own.
 
+use std::cell::Cell;
 use std::fs::File;
+use std::rc::Rc;
 
 use namespaces::explain::step;
 use namespaces::{CloneArgs, Context, Error, Mechanism, Result};
@@ -12,6 +14,7 @@ use crate::devices::{DevicePolicy, DeviceRule};
 use crate::group::Group;
 use crate::hierarchy::Mounts;
 use crate::limits::{Limits, Machine};
+use crate::stats::OutOfMemory;
 use crate::{CHAPTER, bpf, sys, v1};
 
 /// Puts the container into a control group: a new one with limits, or an existing one.
@@ -31,6 +34,7 @@ pub struct Cgroup {
     tasks: Vec<File>,
     /// The cgroup namespace that was asked for: made once the child is inside.
     namespace: bool,
+    out_of_memory: Rc<Cell<Option<OutOfMemory>>>,
 }
 
 enum Kind {
@@ -54,9 +58,10 @@ impl Cgroup {
         Group::open(name).map(Self::enter)
     }
 
-    /// The groups that a process is in.
+    /// The groups that a process is in, but for those that the caller is in too.
     pub fn beside(pid: Pid) -> Result<Self> {
-        Group::of_process(pid).map(Self::enter)
+        let ours = Group::of_process(Pid::this())?;
+        Ok(Self::enter(Group::of_process(pid)?.without(&ours)))
     }
 
     /// An existing group.
@@ -69,8 +74,14 @@ impl Cgroup {
         Group::open(name)
     }
 
+    /// Where it will be found, after the teardown of a new group, that the container
+    /// ran out of memory. A program that was killed cannot tell why, its group can.
+    pub fn out_of_memory(&self) -> Rc<Cell<Option<OutOfMemory>>> {
+        self.out_of_memory.clone()
+    }
+
     fn of(kind: Kind) -> Self {
-        Self { kind, tasks: Vec::new(), namespace: false }
+        Self { kind, tasks: Vec::new(), namespace: false, out_of_memory: Rc::default() }
     }
 
     /// Opens every way in.
@@ -131,6 +142,7 @@ impl Mechanism for Cgroup {
         if let Kind::New { name, made, .. } = &mut self.kind
             && let Some(group) = made
         {
+            self.out_of_memory.set(group.out_of_memory());
             let call = || format!("rmdir {name} in {} cgroup trees", group.folders().count());
             step(CHAPTER, call, || group.remove())?;
             *made = None;

@@ -5,12 +5,11 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::Args;
-use namespaces::{Context, Error, Exit, Result};
+use namespaces::{Context, Error, Result};
 
 use crate::devices::{DevicePolicy, DeviceRule};
-use crate::group::Group;
 use crate::limits::{Limits, Rate};
-use crate::size::{self, human};
+use crate::size;
 
 /// What the container may use at most.
 #[derive(Debug, Clone, Default, Args)]
@@ -160,20 +159,6 @@ impl<const BYTES: bool> DeviceRate<BYTES> {
         let number = metadata.rdev();
         let (major, minor) = (nix::sys::stat::major(number), nix::sys::stat::minor(number));
         Ok(Rate { major, minor, rate: self.rate })
-    }
-}
-
-/// The sentence for a container that ran out of memory, if it did: nothing else
-/// tells a program that was killed from one that was broken.
-pub fn out_of_memory(group: &Group, exit: Exit) -> Option<String> {
-    let kills = group.oom_kills();
-    let limit = group.stats().memory.limit.map(|limit| format!(", limit {}", human(limit)));
-    let limit = limit.unwrap_or_default();
-    match (kills, exit) {
-        (0, _) => None,
-        (_, Exit::Signal(9)) => Some(format!("killed: out of memory{limit}")),
-        (1, _) => Some(format!("a process in the container was killed: out of memory{limit}")),
-        (n, _) => Some(format!("{n} processes in the container were killed: out of memory{limit}")),
     }
 }
 

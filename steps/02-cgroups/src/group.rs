@@ -110,6 +110,14 @@ impl Group {
         Ok(Self { v1: mounts.v1.into_iter().map(folder).collect(), v2: mounts.v2.map(folder) })
     }
 
+    /// Its folders but for those of `other`.
+    pub(crate) fn without(mut self, other: &Self) -> Self {
+        let foreign = |folder: &Folder| other.folders().all(|known| known.path != folder.path);
+        self.v1.retain(foreign);
+        self.v2.take_if(|folder| !foreign(folder));
+        self
+    }
+
     /// True if no tree has it.
     pub(crate) fn is_nowhere(&self) -> bool {
         self.v1.is_empty() && self.v2.is_none()
@@ -213,17 +221,6 @@ impl Group {
             let _ = kill(pid, Signal::SIGKILL);
         }
         if frozen { self.thaw() } else { Ok(()) }
-    }
-
-    /// How many processes the kernel has killed because the memory limit was reached.
-    pub fn oom_kills(&self) -> u64 {
-        match self.in_v1("memory") {
-            Some(path) => crate::stats::field(&path.join("memory.oom_control"), "oom_kill"),
-            None => self
-                .in_v2()
-                .and_then(|path| crate::stats::field(&path.join("memory.events"), "oom_kill")),
-        }
-        .unwrap_or(0)
     }
 
     /// Kills what is left in it and removes the folders. Content if there are none.

@@ -26,7 +26,7 @@ pub use devices::{Access, DEFAULT_RULES, DeviceKind, DevicePolicy, DeviceRule};
 pub use group::Group;
 pub use hierarchy::{Hierarchy, Mounts, Tree};
 pub use limits::{Limits, Machine, Rate};
-pub use stats::{Cpu, Io, Memory, Pids, Stats};
+pub use stats::{Cpu, Io, Memory, OutOfMemory, Pids, Stats};
 
 /// The chapter that explains what this crate asks of the kernel.
 const CHAPTER: u8 = 2;

@@ -107,17 +107,17 @@ fn run(args: Run) -> Result<u8> {
     }
     let name = format!("{}/{}", args.limits.cgroup_parent, args.name);
     let cgroup = Cgroup::new(&name, args.limits.limits()?, args.limits.devices());
+    let out_of_memory = cgroup.out_of_memory();
     let mut running = Container::new(Process::new(args.program))
         .with(Namespaces::container())
         .with(cgroup)
         .guarded()
         .start()?;
     let exit = running.wait()?;
-    // The group knows why a process was killed, as long as it is there.
-    if let Some(sentence) = Group::open(&name).ok().and_then(|g| cli::out_of_memory(&g, exit)) {
-        eprintln!("cgroups: {sentence}");
-    }
     running.teardown()?;
+    if let Some(out_of_memory) = out_of_memory.take() {
+        eprintln!("cgroups: {}", out_of_memory.told(exit.code()));
+    }
     Ok(exit.code())
 }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::group::Group;
+use crate::size::human;
 
 /// What a container has used and uses now. What this machine does not count is 0.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,7 +89,51 @@ pub struct Io {
     pub writes: u64,
 }
 
+/// The memory limit was reached, and the kernel found nothing to give up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutOfMemory {
+    /// How many processes it has killed.
+    pub kills: u64,
+    /// The limit in bytes; `None` if it was that of a group above.
+    pub limit: Option<u64>,
+}
+
+impl OutOfMemory {
+    /// The sentence for whoever wonders, given the container's exit code.
+    pub fn told(&self, code: u8) -> String {
+        const KILLED: u8 = 128 + 9;
+        let who = match (code, self.kills) {
+            (KILLED, _) => "killed".into(),
+            (_, 1) => "a process in the container was killed".into(),
+            (_, n) => format!("{n} processes in the container were killed"),
+        };
+        let limit = self.limit.map(|limit| format!(", limit {}", human(limit)));
+        format!("{who}: out of memory{}", limit.unwrap_or_default())
+    }
+}
+
 impl Group {
+    /// How many processes the kernel has killed because the memory limit was reached.
+    pub fn oom_kills(&self) -> u64 {
+        match (self.in_v1("memory"), self.in_v2()) {
+            (Some(path), _) => field(&path.join("memory.oom_control"), "oom_kill"),
+            (None, Some(path)) => field(&path.join("memory.events"), "oom_kill"),
+            (None, None) => None,
+        }
+        .unwrap_or(0)
+    }
+
+    /// What there is to tell if it has.
+    pub fn out_of_memory(&self) -> Option<OutOfMemory> {
+        let kills = self.oom_kills();
+        let limit = || match (self.in_v1("memory"), self.in_v2()) {
+            (Some(path), _) => limit_v1(path),
+            (None, Some(path)) => number(&path.join("memory.max")),
+            (None, None) => None,
+        };
+        (kills > 0).then(|| OutOfMemory { kills, limit: limit() })
+    }
+
     /// What the group uses now.
     pub fn stats(&self) -> Stats {
         let v2 = self.in_v2();
@@ -158,16 +203,19 @@ fn memory_v2(path: &Path) -> Memory {
 
 fn memory_v1(path: &Path) -> Memory {
     let detail = fields(&path.join("memory.stat"));
-    // v1 has no word for "no limit", only the largest number of pages.
-    let limit = number(&path.join("memory.limit_in_bytes")).filter(|bytes| *bytes < 1 << 62);
     Memory {
         usage: number(&path.join("memory.usage_in_bytes")).unwrap_or(0),
         max_usage: number(&path.join("memory.max_usage_in_bytes")).unwrap_or(0),
         inactive_file: detail.get("total_inactive_file").copied().unwrap_or(0),
-        limit,
+        limit: limit_v1(path),
         oom_kills: 0,
         detail,
     }
+}
+
+/// v1 has no word for "no limit", only the largest number of pages.
+fn limit_v1(path: &Path) -> Option<u64> {
+    number(&path.join("memory.limit_in_bytes")).filter(|bytes| *bytes < 1 << 62)
 }
 
 fn pids(path: &Path) -> Pids {

@@ -26,39 +26,38 @@ pub(crate) fn without_leaf(own: &Path) -> &Path {
 
 /// Lets the groups below `path` have the controllers that `path` has.
 ///
+/// A group has processes, or gives controllers to groups below it, but not both (the
+/// kernel makes an exception for the top of the tree, which has no `cgroup.type`). So
+/// processes that are in the way are moved, but only if there are `limits` to set.
+///
 /// A controller that cannot be given is no error here: it is one if a limit needs it.
-/// Processes that are in the way are moved, but only if there are limits to set.
 pub(crate) fn give_controllers(path: &Path, limits: bool) -> Result<()> {
     let read = |file: &str| fs::read_to_string(path.join(file)).unwrap_or_default();
     let (has, gives) = (read("cgroup.controllers"), read("cgroup.subtree_control"));
-    let missing: Vec<String> = GIVEN
+    let missing: Vec<&str> = GIVEN
         .into_iter()
         .filter(|name| has.split_whitespace().any(|has| has == *name))
         .filter(|name| !gives.split_whitespace().any(|given| given == *name))
-        .map(|name| format!("+{name}"))
         .collect();
-    let control = path.join("cgroup.subtree_control");
-    for give in missing {
-        match write_file(&control, &give) {
-            // A group has processes or gives controllers, not both.
-            Err(error) if error.is(Errno::EBUSY) && limits => {
-                move_processes_to_a_leaf(path)?;
-                write_file(&control, &give)?;
-            }
-            // One at a time, because one that is refused would refuse them all.
-            _ => {}
+    let processes = read("cgroup.procs");
+    if !missing.is_empty() && !processes.is_empty() && path.join("cgroup.type").exists() {
+        if !limits {
+            return Ok(());
         }
+        move_to_a_leaf(path, &processes)?;
+    }
+    for name in missing {
+        // One at a time, because one that is refused would refuse them all.
+        let _ = write_file(&path.join("cgroup.subtree_control"), &format!("+{name}"));
     }
     Ok(())
 }
 
 /// Moves the processes of a group that was delegated to us one step down.
-fn move_processes_to_a_leaf(path: &Path) -> Result<()> {
+fn move_to_a_leaf(path: &Path, processes: &str) -> Result<()> {
     let leaf = path.join(LEAF);
     fs::create_dir_all(&leaf).doing(|| format!("mkdir {}", leaf.display()))?;
-    let procs = path.join("cgroup.procs");
-    let text = fs::read_to_string(&procs).doing(|| format!("read {}", procs.display()))?;
-    for pid in text.lines() {
+    for pid in processes.lines() {
         match write_file(&leaf.join("cgroup.procs"), pid) {
             // It has ended meanwhile.
             Err(error) if error.is(Errno::ESRCH) => {}
