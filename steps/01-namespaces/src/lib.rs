@@ -8,6 +8,7 @@ mod accounts;
 mod channel;
 pub mod cli;
 mod container;
+pub mod doctor;
 mod error;
 pub mod explain;
 mod flags;

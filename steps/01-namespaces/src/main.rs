@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::{Args, Parser, Subcommand};
 use namespaces::cli::{self, Defaults, ProcessArgs, RunArgs};
-use namespaces::{Container, Join, Proc, Result, explain};
+use namespaces::{Container, Join, Proc, Result, doctor, explain};
 use nix::unistd::Pid;
 
 /// A process that sees its own world
@@ -21,6 +21,8 @@ enum Command {
     Run(Run),
     /// Run a program in the namespaces of a process
     Exec(Exec),
+    /// Tell what this machine can do, and what it lacks
+    Doctor,
 }
 
 #[derive(Args)]
@@ -48,6 +50,7 @@ fn main() {
     cli::exit_with(match cli.command {
         Command::Run(run) => run.act(),
         Command::Exec(exec) => exec.act(),
+        Command::Doctor => Ok(doctor::report(&doctor::checks())),
     })
 }
 

@@ -196,3 +196,24 @@ pub(crate) fn kill(pid: Pid, signal: i32) {
     // SAFETY: takes two numbers.
     unsafe { libc::kill(pid.as_raw(), signal) };
 }
+
+/// The system calls that nothing works without, where the kernel or a seccomp filter
+/// does not have them, with the answer. Each is asked for something harmless.
+pub(crate) fn missing_calls() -> Vec<(&'static str, Errno)> {
+    let pid = std::process::id();
+    // SAFETY: clone3 is given no arguments, and says EINVAL; the others take numbers,
+    // and the only descriptor that is made is ours to close.
+    let answers = unsafe {
+        let clone3 = Errno::result(libc::syscall(libc::SYS_clone3, 0, 0));
+        let pidfd = Errno::result(libc::syscall(libc::SYS_pidfd_open, pid, 0));
+        if let Ok(fd) = pidfd {
+            drop(OwnedFd::from_raw_fd(fd as RawFd));
+        }
+        let (none, flags) = (libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
+        let close_range = Errno::result(libc::syscall(libc::SYS_close_range, none, none, flags));
+        [("clone3", clone3), ("pidfd_open", pidfd), ("close_range", close_range)]
+    };
+    let missing = |errno: &Errno| matches!(errno, Errno::ENOSYS | Errno::EPERM | Errno::EACCES);
+    let refused = answers.into_iter().filter_map(|(name, answer)| Some((name, answer.err()?)));
+    refused.filter(|(_, errno)| missing(errno)).collect()
+}
