@@ -1,16 +1,13 @@
 //! What /sys/fs/cgroup of the container shows: cgroup_namespaces(7).
 //!
-//! On v2, a container with a cgroup namespace of its own mounts a cgroup filesystem,
-//! and its own cgroup is the root of that. Where it shares the host's namespace, a new
-//! mount could change the options of the host's, so the host's is bound instead.
-//!
-//! On v1 the container's own directory of each hierarchy is bound. A new mount would
-//! show the root of the namespace, which was made before the container entered its
-//! cgroup; and it takes ten times as long.
+//! In a cgroup namespace of its own, a container that mounts a cgroup filesystem sees
+//! its own cgroup as the root of that. Where it shares the host's namespace, a new
+//! mount would show everything (and on v2 could change the options of the host's), so
+//! what the host has mounted is bound: on v1 the container's own part of it.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 
@@ -42,64 +39,44 @@ pub enum View {
 pub struct Hierarchy {
     /// Its name there: `memory`, `cpu,cpuacct`, `systemd`, `unified`.
     pub directory: String,
-    /// The process's place in it, from the root that its namespace shows.
-    pub path: PathBuf,
+    /// What a new mount must be told to show it; `None` for v2.
+    pub option: Option<String>,
+    /// The process's place in it, or `None` if that is the root of a namespace of its own.
+    pub path: Option<PathBuf>,
 }
 
 impl View {
     /// Looks at the calling process.
     pub fn detect() -> View {
+        let own = namespace_is_own();
         match statfs(MOUNTED) {
             Err(_) => View::None,
-            Ok(found) if found.filesystem_type() == CGROUP2_SUPER_MAGIC => {
-                let namespace = fs::metadata("/proc/self/ns/cgroup");
-                View::Unified { own: namespace.is_ok_and(|ns| ns.ino() != INITIAL_NAMESPACE) }
-            }
+            Ok(found) if found.filesystem_type() == CGROUP2_SUPER_MAGIC => View::Unified { own },
             Ok(_) => {
                 let lines = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-                let found = lines.lines().filter_map(hierarchy);
+                let found = lines.lines().filter_map(|line| hierarchy(line, own));
                 let found = found.filter(|one| Path::new(MOUNTED).join(&one.directory).exists());
                 View::Split(found.collect())
             }
         }
     }
+}
 
-    /// The same with paths as `parent` counts them. A new namespace calls its root `/`,
-    /// and that root is where the parent was when it made the namespace.
-    pub(crate) fn seen_from(mut self, parent: &View) -> View {
-        if let (View::Split(ours), View::Split(parents)) = (&mut self, parent) {
-            for one in ours {
-                let same = |parent: &&Hierarchy| parent.directory == one.directory;
-                let Some(parent) = parents.iter().find(same) else { continue };
-                one.path = follow(&parent.path, &one.path);
-            }
-        }
-        self
-    }
+fn namespace_is_own() -> bool {
+    let namespace = fs::metadata("/proc/self/ns/cgroup");
+    namespace.is_ok_and(|namespace| namespace.ino() != INITIAL_NAMESPACE)
 }
 
 /// One line of /proc/self/cgroup: `4:memory:/path`, `1:name=systemd:/`, `0::/`.
-fn hierarchy(line: &str) -> Option<Hierarchy> {
+fn hierarchy(line: &str, own: bool) -> Option<Hierarchy> {
     let mut fields = line.splitn(3, ':').skip(1);
     let (controllers, path) = (fields.next()?, fields.next()?);
-    let directory = match controllers {
-        "" => "unified",
-        named => named.strip_prefix("name=").unwrap_or(named),
+    let (directory, option) = match controllers {
+        "" => ("unified", None),
+        named => (named.strip_prefix("name=").unwrap_or(named), Some(named.to_owned())),
     };
-    Some(Hierarchy { directory: directory.into(), path: path.into() })
-}
-
-/// Where `path` leads from `base`. It may begin with `/..`: beside or above the root.
-fn follow(base: &Path, path: &Path) -> PathBuf {
-    let mut found = base.to_owned();
-    for name in path.components() {
-        match name {
-            Component::ParentDir => drop(found.pop()),
-            Component::Normal(name) => found.push(name),
-            _ => {}
-        }
-    }
-    found
+    let path = (!own || path != "/").then(|| path.into());
+    Some(Hierarchy { directory: directory.into(), option, path })
 }
 
 /// The requests that make `mount`.
@@ -118,10 +95,16 @@ fn split(destination: &Path, flags: Flags, hierarchies: &[Hierarchy]) -> Vec<Op>
     let writable = Flags { read_only: false, ..flags };
     let mut ops = vec![new("tmpfs", destination, writable, &["mode=755"])];
     let mut links = Vec::new();
-    for Hierarchy { directory, path } in hierarchies {
-        let below = path.strip_prefix("/").unwrap_or(path);
-        let source = Path::new(MOUNTED).join(directory).join(below);
-        ops.push(bind(source, &destination.join(directory), flags));
+    for Hierarchy { directory, option, path } in hierarchies {
+        let place = destination.join(directory);
+        ops.push(match (path, option) {
+            (Some(path), _) => {
+                let below = path.strip_prefix("/").unwrap_or(path);
+                bind(Path::new(MOUNTED).join(directory).join(below), &place, flags)
+            }
+            (None, Some(option)) => new("cgroup", &place, flags, &[option]),
+            (None, None) => new("cgroup2", &place, flags, &[]),
+        });
         if directory.contains(',') {
             let alias = |name| (destination.join(name), PathBuf::from(directory));
             links.extend(directory.split(',').map(alias));
@@ -166,20 +149,13 @@ mod tests {
 
     #[test]
     fn lines_of_proc_cgroup_become_directories() {
-        let one = |line| hierarchy(line).map(|one| (one.directory, one.path));
-        let found = |directory: &str, path: &str| Some((directory.to_owned(), path.into()));
+        let one = |line| hierarchy(line, false).map(|one| (one.directory, one.path));
+        let found = |directory: &str, path: &str| Some((directory.to_owned(), Some(path.into())));
         assert_eq!(one("4:memory:/a/b"), found("memory", "/a/b"));
         assert_eq!(one("3:cpu,cpuacct:/"), found("cpu,cpuacct", "/"));
         assert_eq!(one("1:name=systemd:/x:y"), found("systemd", "/x:y"));
         assert_eq!(one("0::/"), found("unified", "/"));
         assert_eq!(one("nonsense"), None);
-    }
-
-    #[test]
-    fn a_path_in_a_namespace_is_followed_from_where_that_was_made() {
-        let follow = |base: &str, path: &str| follow(base.as_ref(), path.as_ref());
-        assert_eq!(follow("/", "/coracle/x"), Path::new("/coracle/x"));
-        assert_eq!(follow("/user", "/../coracle/x"), Path::new("/coracle/x"));
-        assert_eq!(follow("/user", "/"), Path::new("/user"));
+        assert_eq!(hierarchy("4:memory:/", true).unwrap().path, None);
     }
 }

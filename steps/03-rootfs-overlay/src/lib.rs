@@ -66,8 +66,6 @@ pub struct Rootfs {
     pub volatile: bool,
     /// What must be copied in the parent, by the place in `mounts`.
     taken: Vec<Option<OwnedFd>>,
-    /// The parent's place in the v1 hierarchies.
-    parent: View,
 }
 
 /// The directories of an overlay that can be written to, both on one filesystem.
@@ -122,7 +120,6 @@ impl Rootfs {
 
 impl Mechanism for Rootfs {
     fn before_clone(&mut self, _: &mut CloneArgs) -> Result<()> {
-        self.parent = View::detect();
         if self.mounts.iter().any(|mount| mount.propagation.is_tied())
             && nix::unistd::geteuid().is_root()
         {
@@ -133,7 +130,7 @@ impl Mechanism for Rootfs {
     }
 
     fn in_child(&self) -> Result<()> {
-        let ops = plan(self, &Facts::detect(&self.parent))?;
+        let ops = plan(self, &Facts::detect())?;
         act::act(&ops, &self.taken)
     }
 

@@ -21,7 +21,7 @@ struct Command {
 #[derive(Subcommand)]
 enum Verb {
     /// Run a program on a root made of directories
-    Run(Run),
+    Run(Box<Run>),
     /// List what a kept upper directory changes: A added, C changed, D deleted
     Changes(Changes),
 }
@@ -67,7 +67,7 @@ fn main() -> ExitCode {
         std::process::exit(if error.use_stderr() { 125 } else { 0 })
     });
     let done = match command.verb {
-        Verb::Run(args) => run(args),
+        Verb::Run(args) => run(*args),
         Verb::Changes(args) => changes(args),
     };
     match done {

@@ -24,13 +24,13 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Looks at the calling process, the child; `parent` is what its parent saw.
-    pub fn detect(parent: &View) -> Facts {
+    /// Looks at the calling process.
+    pub fn detect() -> Facts {
         let map = |of| fs::read_to_string(format!("/proc/self/{of}_map")).unwrap_or_default();
         Facts {
             user_namespace: !maps_everything(&map("uid")),
             tty_group: maps_id(&map("gid"), 5),
-            cgroups: View::detect().seen_from(parent),
+            cgroups: View::detect(),
         }
     }
 }
@@ -389,10 +389,14 @@ mod tests {
     }
 
     #[test]
-    fn on_v1_the_containers_own_directories_are_bound() {
-        let one =
-            |directory: &str| Hierarchy { directory: directory.into(), path: "/coracle/x".into() };
-        let cgroups = View::Split(vec![one("memory"), one("cpu,cpuacct")]);
+    fn on_v1_each_hierarchy_shows_the_containers_own_part() {
+        let one = |directory: &str, path: Option<&str>| Hierarchy {
+            directory: directory.into(),
+            option: Some(directory.into()),
+            path: path.map(Into::into),
+        };
+        let cgroups =
+            View::Split(vec![one("memory", None), one("cpu,cpuacct", Some("/coracle/x"))]);
         let rootfs = Rootfs {
             mounts: default_mounts()
                 .into_iter()
@@ -404,7 +408,7 @@ mod tests {
         insta::assert_snapshot!(show(&rootfs, &Facts { cgroups, ..root_on_v2() }), @r#"
         bind /only on /
         mount tmpfs on /sys/fs/cgroup (rw,nosuid,nodev,noexec,mode=755)
-        rbind /sys/fs/cgroup/memory/coracle/x on /sys/fs/cgroup/memory (ro,nosuid,nodev,noexec,rprivate)
+        mount cgroup on /sys/fs/cgroup/memory (ro,nosuid,nodev,noexec,memory)
         rbind /sys/fs/cgroup/cpu,cpuacct/coracle/x on /sys/fs/cgroup/cpu,cpuacct (ro,nosuid,nodev,noexec,rprivate)
         symlink /sys/fs/cgroup/cpu and 1 more
         mount_setattr("/sys/fs/cgroup", MOUNT_ATTR_RDONLY)
