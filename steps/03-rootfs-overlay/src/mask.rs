@@ -27,20 +27,32 @@ pub(crate) fn mask(root: &Root, paths: &[PathBuf]) -> Result<()> {
         let doing = || format!("mask {}", path.display());
         let Some(target) = existing(root, path).doing(doing)? else { continue };
         let kind = fstat(&target).doing(doing)?.st_mode & SFlag::S_IFMT.bits();
-        let cover = match kind == SFlag::S_IFDIR.bits() {
-            true => get_or_make(&mut covers.empty, empty_directory)?,
-            false => get_or_make(&mut covers.null, null_device)?,
-        };
-        let copy = sys::open_tree(cover.as_fd(), "", false).doing(doing)?;
-        sys::move_mount(copy.as_fd(), target.as_fd()).doing(doing)?;
+        if kind == SFlag::S_IFDIR.bits() {
+            cover(&target, &mut covers.empty, empty_directory, doing)?;
+        } else {
+            cover(&target, &mut covers.null, null_device, doing)?;
+        }
     }
     Ok(())
 }
 
-fn get_or_make(cover: &mut Option<OwnedFd>, make: fn() -> Result<OwnedFd>) -> Result<&OwnedFd> {
-    match cover {
-        Some(cover) => Ok(cover),
-        None => Ok(cover.insert(make()?)),
+/// The first place gets the cover itself, the others a copy: before Linux 6.15 only
+/// what is attached can be copied.
+fn cover(
+    target: &OwnedFd,
+    first: &mut Option<OwnedFd>,
+    make: fn() -> Result<OwnedFd>,
+    doing: impl Fn() -> String,
+) -> Result<()> {
+    match first {
+        Some(first) => {
+            let copy = sys::open_tree(first.as_fd(), "", false).doing(&doing)?;
+            sys::move_mount(copy.as_fd(), target.as_fd()).doing(doing)
+        }
+        None => {
+            let made = first.insert(make()?);
+            sys::move_mount(made.as_fd(), target.as_fd()).doing(doing)
+        }
     }
 }
 

@@ -41,10 +41,12 @@ pub(crate) fn mount(
     };
     let mounted = match by_descriptors(&layers, options) {
         Ok(mount) => attach_root(mount, target),
-        // EINVAL also is the answer to a key or a type that the kernel does not know.
+        // The answers to a request that the kernel does not know, the second before Linux 6.5.
+        // But EINVAL may have been meant.
         Err(error) if error.is(Errno::EINVAL) => {
             by_names(&layers, options, target).map_err(|_| error)
         }
+        Err(error) if error.is(Errno::EOPNOTSUPP) => by_names(&layers, options, target),
         Err(error) => Err(error),
     };
     mounted.map_err(|error| diagnose(error, upper))
