@@ -11,6 +11,7 @@ mod bpf;
 mod cgroup;
 pub mod cli;
 mod devices;
+pub mod doctor;
 mod group;
 mod hierarchy;
 mod limits;

@@ -1,27 +1,29 @@
 //! Lesson 2: a container that gets only its share.
 
 use std::ffi::OsString;
-use std::process::ExitCode;
 
-use anyhow::Result;
+use cgroups::cli::LimitArgs;
 use cgroups::size::human;
-use cgroups::{Cgroup, Group, Stats, cli};
+use cgroups::{Cgroup, Group, Stats, doctor};
 use clap::{Args, Parser, Subcommand};
-use namespaces::{Container, Namespaces, Process, explain};
+use namespaces::cli::{Defaults, ProcessArgs, RunArgs};
+use namespaces::{Container, Error, Join, Proc, Result, explain};
 
-/// Runs programs that get only their share.
+/// Programs that get only their share
 #[derive(Parser)]
 #[command(name = "cgroups", version)]
-struct Command {
+struct Cli {
     #[command(subcommand)]
-    verb: Verb,
+    command: Command,
 }
 
 #[derive(Subcommand)]
-enum Verb {
-    /// Run a program in new namespaces, with limits
+enum Command {
+    /// Run a program in namespaces of its own, with limits
     Run(Box<Run>),
-    /// Tell what a running container uses
+    /// Run one more program in a container, within its limits
+    Exec(Exec),
+    /// Tell what a container uses
     Stats {
         #[command(flatten)]
         which: Which,
@@ -37,24 +39,41 @@ enum Verb {
     Kill(Which),
     /// Change the limits of a running container
     Update(Box<Update>),
+    /// Say what this machine lacks, and what to do
+    Doctor,
 }
 
 #[derive(Args)]
 struct Run {
     #[command(flatten)]
-    limits: cli::LimitArgs,
-
+    args: RunArgs,
+    #[command(flatten)]
+    limits: LimitArgs,
     /// The container's name, by which the other commands find it
     #[arg(long, default_value_t = std::process::id().to_string())]
     name: String,
-
-    /// Tell every request to the kernel while it is made
-    #[arg(long)]
-    explain: bool,
-
     /// The program and its arguments
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM")]
     program: Vec<OsString>,
+}
+
+#[derive(Args)]
+struct Exec {
+    #[command(flatten)]
+    args: ProcessArgs,
+    #[command(flatten)]
+    which: Which,
+    /// The program and its arguments
+    #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM")]
+    program: Vec<OsString>,
+}
+
+#[derive(Args)]
+struct Update {
+    #[command(flatten)]
+    limits: LimitArgs,
+    /// The container's name
+    name: String,
 }
 
 #[derive(Args)]
@@ -62,81 +81,87 @@ struct Which {
     /// The cgroup that the container was made in
     #[arg(long, value_name = "PATH", default_value = "coracle")]
     cgroup_parent: String,
-
     /// The container's name
     name: String,
+}
+
+fn main() {
+    let cli: Cli = namespaces::cli::parse();
+    namespaces::cli::exit_with(match cli.command {
+        Command::Run(run) => run.act(),
+        Command::Exec(exec) => exec.act(),
+        Command::Update(update) => update.act(),
+        Command::Stats { which, json } => which.group().and_then(|group| print_stats(&group, json)),
+        Command::Pause(which) => which.group().and_then(|group| done(group.freeze())),
+        Command::Unpause(which) => which.group().and_then(|group| done(group.thaw())),
+        Command::Kill(which) => which.group().and_then(|group| done(group.kill())),
+        Command::Doctor => Ok(namespaces::doctor::report(&doctor::checks())),
+    })
+}
+
+impl Run {
+    fn act(self) -> Result<u8> {
+        let args = &self.args;
+        let defaults = Defaults { hostname: "container".into(), ..Defaults::default() };
+        let process = args.process(self.program, &defaults)?;
+        let namespaces = args.namespaces(&defaults)?;
+        let proc = namespaces.has(libc::CLONE_NEWPID).then_some(Proc);
+        let name = format!("{}/{}", self.limits.cgroup_parent, self.name);
+        let cgroup = Cgroup::new(&name, self.limits.limits()?, self.limits.devices());
+        let out_of_memory = cgroup.out_of_memory();
+        let container = Container::new(process).with(namespaces).with(cgroup).with_some(proc);
+        let code = finish(container, &args.process)?;
+        if let Some(out_of_memory) = out_of_memory.take() {
+            eprintln!("cgroups: {}", out_of_memory.told(code));
+        }
+        Ok(code)
+    }
+}
+
+impl Exec {
+    fn act(self) -> Result<u8> {
+        let process = self.args.process(self.program, &Defaults::default())?;
+        let group = self.which.group()?;
+        let empty = || Error::new(format!("the container {} has ended", self.which.name));
+        let first = *group.pids()?.first().ok_or_else(empty)?;
+        let container = Container::new(process).with(Join::pid(first)?).with(Cgroup::enter(group));
+        finish(container, &self.args)
+    }
+}
+
+impl Update {
+    fn act(self) -> Result<u8> {
+        let name = format!("{}/{}", self.limits.cgroup_parent, self.name);
+        done(Group::open(&name)?.update(&self.limits.limits()?))
+    }
 }
 
 impl Which {
     fn group(&self) -> Result<Group> {
-        Ok(Group::open(&format!("{}/{}", self.cgroup_parent, self.name))?)
+        Group::open(&format!("{}/{}", self.cgroup_parent, self.name))
     }
 }
 
-#[derive(Args)]
-struct Update {
-    #[command(flatten)]
-    limits: cli::LimitArgs,
-
-    /// The container's name
-    name: String,
-}
-
-fn main() -> ExitCode {
-    let command = Command::try_parse().unwrap_or_else(|error| {
-        let _ = error.print();
-        std::process::exit(if error.use_stderr() { 125 } else { 0 })
-    });
-    let result = match command.verb {
-        Verb::Run(args) => run(*args),
-        verb => command_on_group(verb).map(|()| 0),
-    };
-    match result {
-        Ok(code) => code.into(),
-        Err(error) => {
-            eprintln!("cgroups: {error}");
-            let known = error.downcast_ref::<namespaces::Error>();
-            known.map_or(125, |error| error.exit_code).into()
-        }
-    }
-}
-
-fn run(args: Run) -> Result<u8> {
+fn finish(container: Container, args: &ProcessArgs) -> Result<u8> {
     if args.explain {
         explain::print_live();
     }
-    let name = format!("{}/{}", args.limits.cgroup_parent, args.name);
-    let cgroup = Cgroup::new(&name, args.limits.limits()?, args.limits.devices());
-    let out_of_memory = cgroup.out_of_memory();
-    let mut running = Container::new(Process::new(args.program))
-        .with(Namespaces::container())
-        .with(cgroup)
-        .guarded()
-        .start()?;
-    let exit = running.wait()?;
-    running.teardown()?;
-    if let Some(out_of_memory) = out_of_memory.take() {
-        eprintln!("cgroups: {}", out_of_memory.told(exit.code()));
-    }
-    Ok(exit.code())
+    let (terminal, console) = args.terminal()?.unzip();
+    let container = container.with_some(terminal).with_some(args.user(&Defaults::default()));
+    namespaces::cli::run_to_end(container, console, args.interactive)
 }
 
-fn command_on_group(verb: Verb) -> Result<()> {
-    match verb {
-        Verb::Stats { which, json: true } => {
-            println!("{}", serde_json::to_string(&which.group()?.stats())?);
-        }
-        Verb::Stats { which, json: false } => print!("{}", told(&which.group()?.stats())),
-        Verb::Pause(which) => which.group()?.freeze()?,
-        Verb::Unpause(which) => which.group()?.thaw()?,
-        Verb::Kill(which) => which.group()?.kill()?,
-        Verb::Update(args) => {
-            let name = format!("{}/{}", args.limits.cgroup_parent, args.name);
-            Cgroup::open(&name)?.update(&args.limits.limits()?)?;
-        }
-        Verb::Run(_) => unreachable!("run is not about an existing group"),
+fn done(result: Result<()>) -> Result<u8> {
+    result.map(|()| 0)
+}
+
+fn print_stats(group: &Group, json: bool) -> Result<u8> {
+    let stats = group.stats();
+    match json {
+        true => println!("{}", serde_json::to_string(&stats).expect("stats are plain data")),
+        false => print!("{}", told(&stats)),
     }
-    Ok(())
+    Ok(0)
 }
 
 fn told(stats: &Stats) -> String {

@@ -6,13 +6,14 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use cgroups::{Group, Mounts};
-use common::{Lab, SOON};
+use common::{Lab, Ran, SOON};
 use testkit::{Needs, test, wait_until};
 
 fn main() {
     testkit::main(vec![
         test("it_is_inside_from_the_first_moment", &[Needs::Root], inside),
         test("it_sees_its_group_as_the_root", &[Needs::Root], sees_the_root),
+        test("one_more_process_shares_the_limits", &[Needs::Root], exec),
         test("a_frozen_container_stands_still", &[Needs::Root], freeze),
         test("kill_gets_every_process", &[Needs::Root], kill),
         test("v1_kills_without_cgroup_kill", &[Needs::Root, Needs::CgroupV1], kill_v1),
@@ -43,6 +44,16 @@ fn sees_the_root() {
     let not_root: Vec<_> = ran.out.lines().filter(|line| !line.ends_with(":/")).collect();
     // Trees that we leave alone keep the caller's place, seen from there: also /.
     assert_eq!(not_root, Vec::<&str>::new(), "{}", ran.out);
+}
+
+fn exec() {
+    let lab = Lab::new();
+    let _running = lab.start(&["--pids-limit", "7", "sh", "-c", "echo; sleep 100"]);
+    let groups = lab.ask("exec", &["box", "cat", "/proc/self/cgroup"]);
+    assert!(groups.lines().all(|line| line.ends_with(":/")), "{groups}");
+    let script = "for n in 1 2 3 4 5 6 7; do sleep 1 & done";
+    let ran = Ran::from(lab.command("exec", &["box", "sh", "-c", script]).output().expect("run"));
+    assert!(ran.err.contains("Cannot fork"), "{ran:?}");
 }
 
 fn freeze() {

@@ -14,7 +14,7 @@ fn main() {
         test("a_memory_limit_kills_and_is_told", &[Needs::Root], memory_kills),
         test("a_killed_grandchild_is_told_too", &[Needs::Root], memory_kills_a_child),
         test("a_pids_limit_stops_a_fork_bomb", &[Needs::Root], fork_bomb),
-        test("half_a_processor_is_half_a_processor", &[Needs::Root], cpu_quota),
+        test("a_tenth_of_a_processor_is_no_more", &[Needs::Root], cpu_quota),
         test("shares_arrive_at_the_kernel", &[Needs::Root], cpu_shares),
         test("a_cpuset_binds_to_its_processors", &[Needs::Root, Needs::CgroupV1], cpuset),
         test("an_unlisted_device_is_refused", &[Needs::Root], devices),
@@ -50,7 +50,7 @@ fn fork_bomb() {
     let bomb = "bomb() { bomb | bomb & }; bomb; read nothing";
     let lab = Lab::new();
     let mut command =
-        lab.command("run", &["--pids-limit", "20", "--name", "box", "sh", "-c", bomb]);
+        lab.command("run", &["-i", "--pids-limit", "20", "--name", "box", "sh", "-c", bomb]);
     let command = command.stdin(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("start the binary");
     std::thread::sleep(Duration::from_secs(1));
@@ -65,13 +65,13 @@ fn fork_bomb() {
 
 fn cpu_quota() {
     let lab = Lab::new();
-    let _running = lab.start(&["--cpus", "0.5", "sh", "-c", "echo; while :; do :; done"]);
+    let _running = lab.start(&["--cpus", "0.1", "sh", "-c", "echo; while :; do :; done"]);
     let (begin, used) = (Instant::now(), lab.stats().cpu.total);
     std::thread::sleep(Duration::from_secs(2));
     let (stats, elapsed) = (lab.stats().cpu, begin.elapsed());
     let share = (stats.total - used) as f64 / elapsed.as_nanos() as f64;
-    // A busy machine can give less than the limit; a period can be counted twice.
-    assert!((0.05..0.6).contains(&share), "it got {share} of a processor");
+    // A busy machine can give less than the limit; a period more can be counted.
+    assert!(share < 0.15, "it got {share} of a processor");
     assert!(stats.throttled_periods > 0 && stats.throttled > 0, "{stats:?}");
 }
 
