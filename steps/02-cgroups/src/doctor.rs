@@ -66,7 +66,11 @@ fn version(mounts: &Mounts, facts: &Facts) -> Check {
             "set kernelCommandLine=cgroup_no_v1=all below [wsl2] in .wslconfig",
         ),
         Some(other) => Check::ok(NAME, other.to_string()),
-        None => Check::fail(NAME, "none is mounted", "mount -t cgroup2 cgroup2 /sys/fs/cgroup"),
+        None => Check::warn(
+            NAME,
+            "none is mounted, containers run without limits",
+            "mount -t cgroup2 cgroup2 /sys/fs/cgroup",
+        ),
     }
 }
 
@@ -158,15 +162,40 @@ mod tests {
     #[test]
     fn a_good_machine_has_nothing_to_be_told() {
         let facts = Facts { root: true, delegated: true, swap: true, wsl: false };
-        insta::assert_snapshot!(told(&v2(&["cpu", "cpuset", "io", "memory", "pids"]), facts), @"");
+        insta::assert_snapshot!(told(&v2(&["cpu", "cpuset", "io", "memory", "pids"]), facts), @"
+        ok  cgroup version  v2
+        ok  controllers     cpu cpuset io memory pids
+        ok  setting limits  you are root
+        ok  limits on swap  yes
+        ");
     }
 
     #[test]
     fn what_is_missing_is_told_with_the_way_out() {
         let facts = || Facts { root: false, delegated: false, swap: false, wsl: true };
-        insta::assert_snapshot!(told(&v2(&["cpu", "pids"]), facts()), @"");
+        insta::assert_snapshot!(told(&v2(&["cpu", "pids"]), facts()), @"
+          ok  cgroup version  v2
+        warn  controllers     cpu pids; not cpuset io memory
+                              -> boot with cgroup_enable=memory for limits on memory
+        warn  setting limits  your cgroup is not delegated to you, containers run without limits
+                              -> systemd-run --user --scope -p Delegate=yes COMMAND
+        warn  limits on swap  no
+                              -> boot with swapaccount=1; until then -m limits memory only
+        ");
         let hybrid = Mounts { v1: vec![tree(false, &["memory", "blkio"])], ..v2(&[]) };
-        insta::assert_snapshot!(told(&hybrid, facts()), @"");
-        insta::assert_snapshot!(told(&Mounts::default(), facts()), @"");
+        insta::assert_snapshot!(told(&hybrid, facts()), @"
+        warn  cgroup version  hybrid (controllers in v1, and a v2 tree), as WSL2 starts it
+                              -> set kernelCommandLine=cgroup_no_v1=all below [wsl2] in .wslconfig
+        warn  controllers     io memory; not cpu cpuset pids
+                              -> limits that need them are refused; the kernel or the cgroup above lacks them
+        warn  setting limits  cgroup v1 lets only root set limits, containers run without
+                              -> boot with systemd.unified_cgroup_hierarchy=1 for v2
+        warn  limits on swap  no
+                              -> boot with swapaccount=1; until then -m limits memory only
+        ");
+        insta::assert_snapshot!(told(&Mounts::default(), facts()), @"
+        warn  cgroup version  none is mounted, containers run without limits
+                              -> mount -t cgroup2 cgroup2 /sys/fs/cgroup
+        ");
     }
 }
