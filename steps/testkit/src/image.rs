@@ -25,22 +25,14 @@ pub fn busybox_rootfs() -> PathBuf {
 
 fn make_busybox_rootfs() -> PathBuf {
     let root = shared_dir("busybox");
-    for folder in [
-        "bin", "dev", "etc", "home", "proc", "root", "sys", "tmp", "usr/bin", "var",
-    ] {
+    for folder in ["bin", "dev", "etc", "home", "proc", "root", "sys", "tmp", "usr/bin", "var"] {
         fs::create_dir_all(root.join(folder)).expect("create a folder");
     }
-    fs::set_permissions(
-        root.join("tmp"),
-        std::os::unix::fs::PermissionsExt::from_mode(0o1777),
-    )
-    .expect("chmod 1777");
+    fs::set_permissions(root.join("tmp"), std::os::unix::fs::PermissionsExt::from_mode(0o1777))
+        .expect("chmod 1777");
     let busybox = find("busybox").expect("busybox-static is installed");
     fs::copy(&busybox, root.join("bin/busybox")).expect("copy busybox");
-    let list = Command::new(&busybox)
-        .arg("--list")
-        .output()
-        .expect("run busybox --list");
+    let list = Command::new(&busybox).arg("--list").output().expect("run busybox --list");
     for applet in String::from_utf8_lossy(&list.stdout).lines() {
         if applet != "busybox" {
             symlink("busybox", root.join("bin").join(applet)).expect("link an applet");
@@ -72,10 +64,8 @@ pub fn oci_layout(target: &Path, layers: &[Vec<u8>], config: Value) {
     fs::create_dir_all(&blobs).expect("create blobs/sha256");
     let media = |kind: &str| format!("application/vnd.oci.image.{kind}");
 
-    let stored: Vec<Value> = layers
-        .iter()
-        .map(|tar| blob(&blobs, &media("layer.v1.tar+gzip"), &gzip(tar)))
-        .collect();
+    let stored: Vec<Value> =
+        layers.iter().map(|tar| blob(&blobs, &media("layer.v1.tar+gzip"), &gzip(tar))).collect();
     let diff_ids: Vec<String> = layers.iter().map(|tar| digest(tar)).collect();
     let document = json!({
         "architecture": architecture(),
@@ -91,19 +81,12 @@ pub fn oci_layout(target: &Path, layers: &[Vec<u8>], config: Value) {
         "config": blob(&blobs, &media("config.v1+json"), document.to_string().as_bytes()),
         "layers": stored,
     });
-    let mut entry = blob(
-        &blobs,
-        &media("manifest.v1+json"),
-        manifest.to_string().as_bytes(),
-    );
+    let mut entry = blob(&blobs, &media("manifest.v1+json"), manifest.to_string().as_bytes());
     entry["annotations"] = json!({ "org.opencontainers.image.ref.name": "latest" });
     let index = json!({ "schemaVersion": 2, "manifests": [entry] });
     fs::write(target.join("index.json"), index.to_string()).expect("write index.json");
-    fs::write(
-        target.join("oci-layout"),
-        r#"{"imageLayoutVersion":"1.0.0"}"#,
-    )
-    .expect("write oci-layout");
+    fs::write(target.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#)
+        .expect("write oci-layout");
 }
 
 /// Stores bytes under their digest and describes them.
@@ -115,10 +98,7 @@ fn blob(blobs: &Path, media_type: &str, bytes: &[u8]) -> Value {
 }
 
 fn digest(bytes: &[u8]) -> String {
-    let hex: String = Sha256::digest(bytes)
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect();
+    let hex: String = Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect();
     format!("sha256:{hex}")
 }
 

@@ -91,10 +91,7 @@ impl Leftovers {
         let all = Process::all();
         let mut ours: BTreeSet<u32> = thread_children().into_iter().collect();
         loop {
-            let grown = all
-                .iter()
-                .filter(|p| ours.contains(&p.parent))
-                .map(|p| p.pid);
+            let grown = all.iter().filter(|p| ours.contains(&p.parent)).map(|p| p.pid);
             let before = ours.len();
             ours.extend(grown.collect::<Vec<_>>());
             if ours.len() == before {
@@ -120,9 +117,7 @@ impl Process {
     /// Every process that still runs; a zombie only waits for its parent.
     fn all() -> Vec<Process> {
         let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-        entries
-            .filter_map(|e| Process::read(e.file_name().to_str()?.parse().ok()?))
-            .collect()
+        entries.filter_map(|e| Process::read(e.file_name().to_str()?.parse().ok()?)).collect()
     }
 
     fn read(pid: u32) -> Option<Process> {
@@ -135,11 +130,7 @@ impl Process {
             return None;
         }
         let command = read_words(&format!("/proc/{pid}/cmdline"));
-        Some(Process {
-            pid,
-            parent,
-            command,
-        })
+        Some(Process { pid, parent, command })
     }
 
     fn text(&self) -> String {
@@ -152,18 +143,13 @@ impl Process {
 /// A file of NUL-terminated words, as one line.
 fn read_words(file: &str) -> String {
     let bytes = fs::read(file).unwrap_or_default();
-    String::from_utf8_lossy(&bytes)
-        .replace('\0', " ")
-        .trim_end()
-        .to_owned()
+    String::from_utf8_lossy(&bytes).replace('\0', " ").trim_end().to_owned()
 }
 
 /// The children that the calling thread forked.
 fn thread_children() -> Vec<u32> {
     let list = fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
-    list.split_whitespace()
-        .filter_map(|pid| pid.parse().ok())
-        .collect()
+    list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
 }
 
 fn mounts() -> BTreeSet<String> {
@@ -198,21 +184,13 @@ fn links(netns: Option<u32>) -> BTreeSet<String> {
         let name = |line: &str| Some(format!("link {}", line.split(": ").nth(1)?));
         return names.iter().filter_map(|line| name(line)).collect();
     }
-    let entries = fs::read_dir("/sys/class/net")
-        .into_iter()
-        .flatten()
-        .flatten();
-    entries
-        .map(|e| format!("link {}", e.file_name().to_string_lossy()))
-        .collect()
+    let entries = fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
+    entries.map(|e| format!("link {}", e.file_name().to_string_lossy())).collect()
 }
 
 fn tables(netns: Option<u32>) -> BTreeSet<String> {
     let tables = lines_of(netns, "nft", &["list", "tables"]);
-    tables
-        .into_iter()
-        .map(|table| format!("nft {table}"))
-        .collect()
+    tables.into_iter().map(|table| format!("nft {table}")).collect()
 }
 
 /// What a program prints, here or in another network; nothing where it is missing.

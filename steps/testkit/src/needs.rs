@@ -38,35 +38,22 @@ impl Needs {
     pub fn check(self) -> Result<(), String> {
         let (met, what) = match self {
             Needs::Root => (geteuid().is_root(), "root".to_owned()),
-            Needs::User => (
-                account().is_some(),
-                "an ordinary user account (useradd -m NAME)".to_owned(),
-            ),
-            Needs::Subids => (
-                subids(),
-                "a user with ranges in /etc/subuid and newuidmap".to_owned(),
-            ),
-            Needs::CgroupV1 => (
-                cgroup_v1(),
-                "cgroup v1 with the memory controller".to_owned(),
-            ),
+            Needs::User => {
+                (account().is_some(), "an ordinary user account (useradd -m NAME)".to_owned())
+            }
+            Needs::Subids => {
+                (subids(), "a user with ranges in /etc/subuid and newuidmap".to_owned())
+            }
+            Needs::CgroupV1 => (cgroup_v1(), "cgroup v1 with the memory controller".to_owned()),
             Needs::CgroupV2 => (cgroup_v2(), "cgroup v2 with controllers".to_owned()),
             Needs::Program(name) => (find(name).is_some(), format!("the program {name}")),
-            Needs::UserNamespaces => (
-                *USER_NAMESPACES,
-                "user namespaces for ordinary users".to_owned(),
-            ),
+            Needs::UserNamespaces => {
+                (*USER_NAMESPACES, "user namespaces for ordinary users".to_owned())
+            }
             Needs::Overlay => (*OVERLAY, "the overlay filesystem".to_owned()),
-            Needs::Network => (
-                *NETWORK,
-                "root, network namespaces, bridges and nft".to_owned(),
-            ),
+            Needs::Network => (*NETWORK, "root, network namespaces, bridges and nft".to_owned()),
         };
-        if met {
-            Ok(())
-        } else {
-            Err(format!("needs {what}"))
-        }
+        if met { Ok(()) } else { Err(format!("needs {what}")) }
     }
 
     /// Whether a missing need fails the test instead of ignoring it.
@@ -104,17 +91,13 @@ pub(crate) fn mounts_of(kind: &str) -> Vec<(PathBuf, String)> {
 
 fn cgroup_v1() -> bool {
     let mounts = mounts_of("cgroup");
-    mounts
-        .iter()
-        .any(|(_, options)| options.split(',').any(|o| o == "memory"))
+    mounts.iter().any(|(_, options)| options.split(',').any(|o| o == "memory"))
 }
 
 fn cgroup_v2() -> bool {
     mounts_of("cgroup2").iter().any(|(root, _)| {
         let offered = fs::read_to_string(root.join("cgroup.controllers")).unwrap_or_default();
-        ["cpu", "memory", "pids"]
-            .iter()
-            .all(|name| offered.split_whitespace().any(|o| o == *name))
+        ["cpu", "memory", "pids"].iter().all(|name| offered.split_whitespace().any(|o| o == *name))
     })
 }
 
@@ -136,33 +119,19 @@ static OVERLAY: LazyLock<bool> = LazyLock::new(|| {
         unshare.args(["--user", "--map-root-user"]);
     }
     let mount = "mount -t overlay -o lowerdir=lower,upperdir=upper,workdir=work overlay merged";
-    succeeds(
-        unshare
-            .args(["--mount", "sh", "-c", mount])
-            .current_dir(dir.path()),
-    )
+    succeeds(unshare.args(["--mount", "sh", "-c", mount]).current_dir(dir.path()))
 });
 
 static NETWORK: LazyLock<bool> = LazyLock::new(|| {
     let make = "ip link add name br0 type bridge && ip link add name v0 type veth peer name v1 && \
         nft add table inet t && nft add chain inet t c '{ type nat hook postrouting priority 100; }'";
-    let path = format!(
-        "{}:/usr/sbin:/sbin",
-        std::env::var("PATH").unwrap_or_default()
-    );
+    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
     geteuid().is_root()
         && Path::new("/proc/self/ns/net").exists()
-        && succeeds(
-            Command::new("unshare")
-                .args(["--net", "sh", "-c", make])
-                .env("PATH", path),
-        )
+        && succeeds(Command::new("unshare").args(["--net", "sh", "-c", make]).env("PATH", path))
 });
 
 fn succeeds(command: &mut Command) -> bool {
-    let quiet = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+    let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     quiet.status().is_ok_and(|status| status.success())
 }

@@ -19,10 +19,7 @@ impl NetNs {
     #[expect(clippy::new_without_default, reason = "a namespace is not a value")]
     pub fn new() -> NetNs {
         let mut sleep = Command::new("sleep");
-        sleep
-            .arg("infinity")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null());
+        sleep.arg("infinity").stdin(Stdio::null()).stdout(Stdio::null());
         sys::unshare_network(&mut sleep);
         let holder = spawn(sleep).expect("start a process in a new network namespace");
         let netns = NetNs { holder };
@@ -43,10 +40,7 @@ impl NetNs {
     /// A command that runs in this network and dies with the test's thread.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("nsenter");
-        command
-            .arg(format!("--net={}", self.path()))
-            .arg("--")
-            .arg(program);
+        command.arg(format!("--net={}", self.path())).arg("--").arg(program);
         sys::die_with_parent(&mut command);
         command
     }
@@ -65,9 +59,7 @@ impl NetNs {
     #[track_caller]
     pub fn connect(&self, other: &NetNs, name: &str, own: &str, others: &str) {
         let peer = other.pid();
-        self.ip(&format!(
-            "link add name {name} type veth peer name {name} netns {peer}"
-        ));
+        self.ip(&format!("link add name {name} type veth peer name {name} netns {peer}"));
         for (end, address) in [(self, own), (other, others)] {
             end.ip(&format!("address add {address} dev {name}"));
             end.ip(&format!("link set {name} up"));

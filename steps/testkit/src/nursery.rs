@@ -38,11 +38,6 @@ pub fn spawn(mut command: Command) -> io::Result<Tended> {
         orders
     });
     let (answer, child) = sync_channel(1);
-    nurse
-        .send((command, answer))
-        .map_err(|_| io::Error::other("the nursery thread is gone"))?;
-    child
-        .recv()
-        .map_err(|_| io::Error::other("the nursery thread is gone"))?
-        .map(Tended)
+    nurse.send((command, answer)).map_err(|_| io::Error::other("the nursery thread is gone"))?;
+    child.recv().map_err(|_| io::Error::other("the nursery thread is gone"))?.map(Tended)
 }

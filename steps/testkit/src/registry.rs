@@ -38,12 +38,7 @@ impl Registry {
         for _ in 0..5 {
             let (port, folder) = (free_port(), temp_dir());
             if let Some(server) = serve(port, folder.path(), login.as_ref()) {
-                return Registry {
-                    port,
-                    login,
-                    folder,
-                    _server: server,
-                };
+                return Registry { port, login, folder, _server: server };
             }
         }
         panic!("docker-registry does not answer");
@@ -69,25 +64,14 @@ impl Registry {
     pub fn push(&self, layout: &Path, name: &str) -> String {
         let reference = self.reference(name);
         let mut skopeo = Command::new("skopeo");
-        skopeo.args([
-            "--insecure-policy",
-            "copy",
-            "--quiet",
-            "--dest-tls-verify=false",
-        ]);
+        skopeo.args(["--insecure-policy", "copy", "--quiet", "--dest-tls-verify=false"]);
         if let Some((user, password)) = &self.login {
             skopeo.arg(format!("--dest-creds={user}:{password}"));
         }
         skopeo.arg(format!("oci:{}:latest", layout.display()));
-        let output = skopeo
-            .arg(format!("docker://{reference}"))
-            .output()
-            .expect("run skopeo");
+        let output = skopeo.arg(format!("docker://{reference}")).output().expect("run skopeo");
         let error = String::from_utf8_lossy(&output.stderr);
-        assert!(
-            output.status.success(),
-            "skopeo copy to {reference}: {error}"
-        );
+        assert!(output.status.success(), "skopeo copy to {reference}: {error}");
         reference
     }
 }
@@ -108,23 +92,16 @@ fn serve(port: u16, folder: &Path, login: Option<&(String, String)>) -> Option<T
     );
     if let Some((user, password)) = login {
         let passwords = folder.join("htpasswd");
-        let output = Command::new("htpasswd")
-            .args(["-Bbn", user, password])
-            .output();
+        let output = Command::new("htpasswd").args(["-Bbn", user, password]).output();
         fs::write(&passwords, output.expect("run htpasswd").stdout).expect("write htpasswd");
-        config += &format!(
-            "auth: {{htpasswd: {{realm: testkit, path: {}}}}}\n",
-            passwords.display()
-        );
+        config +=
+            &format!("auth: {{htpasswd: {{realm: testkit, path: {}}}}}\n", passwords.display());
     }
     let file = folder.join("config.yml");
     fs::write(&file, config).expect("write config.yml");
     let mut server = Command::new("docker-registry");
     server.arg("serve").arg(file);
-    server
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+    server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut server = spawn(server).expect("start docker-registry");
     let mut ended = false;
     let answers = wait_until(Duration::from_secs(10), || {

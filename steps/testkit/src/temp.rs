@@ -24,10 +24,8 @@ fn own_name() -> String {
 
 /// A new folder that everyone may enter; removed on drop.
 pub fn temp_dir() -> TempDir {
-    let dir = tempfile::Builder::new()
-        .prefix("t")
-        .tempdir_in(&*TREE)
-        .expect("create a temporary folder");
+    let dir =
+        tempfile::Builder::new().prefix("t").tempdir_in(&*TREE).expect("create a temporary folder");
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("chmod 755");
     dir
 }

@@ -38,21 +38,14 @@ pub fn user() -> Option<User> {
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).ok()?;
         chown(&folder, Some(uid), Some(gid)).ok()?;
     }
-    Some(User {
-        name,
-        uid,
-        gid,
-        place: Arc::new(place),
-    })
+    Some(User { name, uid, gid, place: Arc::new(place) })
 }
 
 /// The account alone, without folders.
 pub(crate) fn account() -> Option<(String, u32, u32)> {
     let mut accounts = accounts();
     if !geteuid().is_root() {
-        return accounts
-            .into_iter()
-            .find(|a| Uid::from_raw(a.1) == geteuid());
+        return accounts.into_iter().find(|a| Uid::from_raw(a.1) == geteuid());
     }
     if let Ok(name) = std::env::var("CORACLE_TEST_USER") {
         return accounts.into_iter().find(|a| a.0 == name && a.1 != 0);
@@ -83,9 +76,7 @@ pub(crate) fn has_subids(name: &str, uid: u32) -> bool {
     ["/etc/subuid", "/etc/subgid"].iter().all(|file| {
         let ranges = fs::read_to_string(file).unwrap_or_default();
         let owners = ranges.lines().filter_map(|line| line.split(':').next());
-        owners
-            .into_iter()
-            .any(|o| o == name || o == uid.to_string())
+        owners.into_iter().any(|o| o == name || o == uid.to_string())
     })
 }
 

@@ -45,20 +45,11 @@ fn main() {
 fn user_is_not_root() {
     let user = user().expect("an account");
     let script = "id -u; id -G; cd; touch mine; stat -c %U .; echo $XDG_RUNTIME_DIR; touch $XDG_RUNTIME_DIR/x";
-    let output = user
-        .command("sh")
-        .args(["-ec", script])
-        .output()
-        .expect("run sh");
+    let output = user.command("sh").args(["-ec", script]).output().expect("run sh");
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success());
-    let expected = format!(
-        "{}\n{}\n{}\n{}\n",
-        user.uid,
-        user.gid,
-        user.name,
-        user.runtime_dir().display()
-    );
+    let expected =
+        format!("{}\n{}\n{}\n{}\n", user.uid, user.gid, user.name, user.runtime_dir().display());
     assert_eq!(text, expected);
 }
 
@@ -67,10 +58,7 @@ fn kept_process() {
     let mut sleep = Command::new("sleep");
     sleep.arg("60").env("WORD", "kept-process-of-the-kit");
     let child = testkit::spawn(sleep).expect("start sleep");
-    assert_eq!(
-        leftovers.found(),
-        [format!("process {} sleep 60", child.0.id())]
-    );
+    assert_eq!(leftovers.found(), [format!("process {} sleep 60", child.0.id())]);
     drop(child);
     leftovers.assert_none();
 }
@@ -96,10 +84,7 @@ fn registry_round_trip() {
     let reference = registry.push(layout.path(), "busybox:1");
     let mut inspect = Command::new("skopeo");
     inspect.args(["inspect", "--config", "--tls-verify=false"]);
-    let output = inspect
-        .arg(format!("docker://{reference}"))
-        .output()
-        .expect("run skopeo");
+    let output = inspect.arg(format!("docker://{reference}")).output().expect("run skopeo");
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(
         text.replace([' ', '\n'], "").contains(r#""Cmd":["sh"]"#),
@@ -113,15 +98,7 @@ fn registry_login() {
     let status_of = |login: &[&str]| {
         let url = format!("http://{}/v2/", registry.address());
         let mut curl = Command::new("curl");
-        curl.args([
-            "--noproxy",
-            "*",
-            "-s",
-            "-o",
-            "/dev/null",
-            "-w",
-            "%{http_code}",
-        ]);
+        curl.args(["--noproxy", "*", "-s", "-o", "/dev/null", "-w", "%{http_code}"]);
         let output = curl.args(login).arg(url).output().expect("run curl");
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
@@ -134,21 +111,12 @@ fn cable() {
     let leftovers = Leftovers::inside(&left, &[]);
     let ping = || {
         let mut ping = left.command("ping");
-        ping.args(["-c1", "-W1", "192.0.2.2"])
-            .output()
-            .expect("run ping")
-            .status
-            .success()
+        ping.args(["-c1", "-W1", "192.0.2.2"]).output().expect("run ping").status.success()
     };
     assert!(!ping());
     left.connect(&right, "cable", "192.0.2.1/24", "192.0.2.2/24");
     assert!(testkit::wait_until(Duration::from_secs(3), ping));
-    assert!(
-        leftovers
-            .found()
-            .iter()
-            .any(|thing| thing.starts_with("link cable"))
-    );
+    assert!(leftovers.found().iter().any(|thing| thing.starts_with("link cable")));
     left.ip("link delete cable");
     leftovers.assert_none();
 }
