@@ -4,11 +4,41 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use cgroups::{Access, DeviceKind, DeviceRule};
+use cgroups::cli::LimitArgs;
+use cgroups::{Access, Cgroup, DeviceKind, DevicePolicy, DeviceRule};
+use namespaces::cli::RunArgs;
 use namespaces::{Context, Error, Result};
 use nix::sys::stat::{major, minor};
 
 use crate::{Device, Rootfs, shm};
+
+/// The flags of `run` up to this lesson.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Args {
+    /// Lesson 1's.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Lesson 2's.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+    /// This lesson's.
+    #[command(flatten)]
+    pub root: RootArgs,
+}
+
+impl Args {
+    /// The cgroup `name`, which permits the devices too.
+    pub fn cgroup(&self, name: &str) -> Result<Cgroup> {
+        let name = format!("{}/{name}", self.limits.cgroup_parent);
+        let devices = match self.limits.devices() {
+            DevicePolicy::Default(rules) => {
+                DevicePolicy::Default([rules, self.root.device_rules()?].concat())
+            }
+            policy => policy,
+        };
+        Ok(Cgroup::new(&name, self.limits.limits()?, devices))
+    }
+}
 
 /// What a container stands on, whatever its layers come from.
 #[derive(Debug, Clone, Default, clap::Args)]

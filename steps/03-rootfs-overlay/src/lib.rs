@@ -11,6 +11,7 @@ mod changes;
 pub mod cli;
 mod copy;
 mod dev;
+pub mod doctor;
 mod mask;
 mod mount;
 mod overlay;

@@ -2,129 +2,117 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
-use anyhow::Result;
-use cgroups::{Cgroup, DevicePolicy};
-use clap::{Args, Parser, Subcommand};
-use namespaces::{Container, Namespaces, Process, explain};
-use rootfs::{Rootfs, Scratch, Upper, cli};
+use clap::{Parser, Subcommand};
+use namespaces::cli::{self, Defaults};
+use namespaces::{Container, Result, doctor, explain, userns};
+use rootfs::cli::Args;
+use rootfs::{DevConsole, Rootfs, Scratch, Upper};
 
-/// Runs programs on a root of their own.
+/// A container that stands on its own, layered, root
 #[derive(Parser)]
-#[command(name = "rootfs")]
-struct Command {
+#[command(name = "rootfs", version)]
+struct Cli {
     #[command(subcommand)]
-    verb: Verb,
+    command: Command,
 }
 
 #[derive(Subcommand)]
-enum Verb {
+enum Command {
     /// Run a program on a root made of directories
     Run(Box<Run>),
     /// List what a kept upper directory changes: A added, C changed, D deleted
     Changes(Changes),
+    /// Tell what this machine can do, and what it lacks
+    Doctor,
 }
 
-#[derive(Args)]
+#[derive(clap::Args)]
 struct Run {
     #[command(flatten)]
-    limits: cgroups::cli::LimitArgs,
-
-    #[command(flatten)]
-    root: cli::RootArgs,
-
+    args: Args,
     /// A directory to stand on; more than once: layers, the bottom one first
     #[arg(long = "rootfs", value_name = "DIR", required = true)]
     layers: Vec<PathBuf>,
-
     /// Keep the changes in DIR, and find them there the next time
     #[arg(long, value_name = "DIR")]
     upper: Option<PathBuf>,
-
-    /// Tell every request to the kernel while it is made
-    #[arg(long)]
-    explain: bool,
-
     /// The program and its arguments
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM")]
     program: Vec<OsString>,
 }
 
-#[derive(Args)]
+#[derive(clap::Args)]
 struct Changes {
     /// The directories that the container stood on, the bottom one first
     #[arg(long = "rootfs", value_name = "DIR")]
     layers: Vec<PathBuf>,
-
     /// The directory that was given to `run --upper`
     upper: PathBuf,
 }
 
-fn main() -> ExitCode {
-    let command = Command::try_parse().unwrap_or_else(|error| {
-        let _ = error.print();
-        std::process::exit(if error.use_stderr() { 125 } else { 0 })
-    });
-    let done = match command.verb {
-        Verb::Run(args) => run(*args),
-        Verb::Changes(args) => changes(args),
-    };
-    match done {
-        Ok(code) => code.into(),
-        Err(error) => {
-            eprintln!("rootfs: {error}");
-            let code =
-                error.downcast_ref().map_or(125, |error: &namespaces::Error| error.exit_code);
-            code.into()
-        }
-    }
-}
-
-fn run(args: Run) -> Result<u8> {
-    if args.explain {
-        explain::print_live();
-    }
-    let name = format!("{}/{}", args.limits.cgroup_parent, std::process::id());
-    let cgroup = Cgroup::new(&name, args.limits.limits()?, devices(&args)?);
-    let scratch = Scratch::below(&std::env::temp_dir());
-    let root = root(&args, &scratch)?;
-    let mut running = Container::new(Process::new(args.program))
-        .with(scratch)
-        .with(Namespaces::container())
-        .with(cgroup)
-        .with(root)
-        .guarded()
-        .start()?;
-    let exit = running.wait()?;
-    running.teardown()?;
-    Ok(exit.code())
-}
-
-fn devices(args: &Run) -> Result<DevicePolicy> {
-    Ok(match args.limits.devices() {
-        DevicePolicy::Default(rules) => {
-            DevicePolicy::Default([rules, args.root.device_rules()?].concat())
-        }
-        all => all,
+fn main() {
+    let cli: Cli = cli::parse();
+    cli::exit_with(match cli.command {
+        Command::Run(run) => run.act(),
+        Command::Changes(changes) => changes.act(),
+        Command::Doctor => Ok(doctor::report(&rootfs::doctor::checks())),
     })
 }
 
-fn root(args: &Run, scratch: &Scratch) -> Result<Rootfs> {
-    let upper = match &args.upper {
-        None => scratch.upper(),
-        Some(kept) => Upper::below(kept)?,
-    };
-    let mut root = Rootfs::new(args.layers.clone(), Some(upper), scratch.target());
-    root.volatile = args.upper.is_none();
-    args.root.apply(&mut root)?;
-    Ok(root)
+impl Run {
+    fn act(self) -> Result<u8> {
+        let process_args = &self.args.run.process;
+        if process_args.explain {
+            explain::print_live();
+        }
+        let name = std::process::id().to_string();
+        let defaults = Defaults { hostname: name.clone(), ..Defaults::default() };
+        let scratch = Scratch::below(&std::env::temp_dir());
+        let root = self.root(&scratch)?;
+        let process = self.args.run.process(self.program, &defaults)?;
+        let cgroup = self.args.cgroup(&name)?;
+        let out_of_memory = cgroup.out_of_memory();
+        let (terminal, console) = process_args.terminal()?.unzip();
+        let dev_console = terminal.is_some().then_some(DevConsole);
+
+        // The order is the meaning.
+        let container = Container::new(process)
+            .with(scratch)
+            .with(self.args.run.namespaces(&defaults)?)
+            .with(cgroup)
+            .with(root)
+            .with_some(terminal)
+            .with_some(dev_console)
+            .with_some(process_args.user(&defaults));
+        let code = cli::run_to_end(container, console, process_args.interactive)?;
+        if let Some(out_of_memory) = out_of_memory.take() {
+            eprintln!("rootfs: {}", out_of_memory.told(code));
+        }
+        Ok(code)
+    }
+
+    fn root(&self, scratch: &Scratch) -> Result<Rootfs> {
+        let upper = match &self.upper {
+            None => scratch.upper(),
+            Some(kept) => Upper::below(kept)?,
+        };
+        let mut root = Rootfs::new(self.layers.clone(), Some(upper), scratch.target());
+        root.volatile = self.upper.is_none();
+        self.args.root.apply(&mut root)?;
+        Ok(root)
+    }
 }
 
-fn changes(args: Changes) -> Result<u8> {
-    let upper = Upper::below(&args.upper)?.upper;
-    for change in rootfs::changes(&args.layers, &upper)? {
-        println!("{change}");
+impl Changes {
+    fn act(self) -> Result<u8> {
+        let upper = Upper::below(&self.upper)?.upper;
+        let compare = || rootfs::changes(&self.layers, &upper);
+        // The files of the container's users can only be read where their ids count.
+        let changes = if userns::needed() { userns::run_in(compare) } else { compare() };
+        for change in changes? {
+            println!("{change}");
+        }
+        Ok(0)
     }
-    Ok(0)
 }

@@ -4,7 +4,7 @@ use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use namespaces::{CloneArgs, Context, Mechanism, Result};
+use namespaces::{CloneArgs, Context, Mechanism, Result, userns};
 
 use crate::Upper;
 
@@ -56,6 +56,11 @@ impl Mechanism for Scratch {
     }
 
     fn teardown(&mut self) -> Result<()> {
+        // What the container's users own belongs to ids that only mean something in a
+        // user namespace.
+        if userns::needed() && self.dir.exists() {
+            return userns::run_in(|| remove(&self.dir));
+        }
         remove(&self.dir)
     }
 }

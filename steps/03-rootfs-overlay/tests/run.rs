@@ -6,43 +6,69 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use testkit::{Leftovers, Needs, busybox_rootfs, temp_dir};
+use testkit::{Leftovers, Needs, User, busybox_rootfs, temp_dir};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_rootfs");
 
 fn main() {
-    let root = &[Needs::Root, Needs::Overlay, Needs::Program("busybox")];
-    testkit::main(vec![
-        testkit::test("the_top_layer_wins", root, the_top_layer_wins),
-        testkit::test("changes_are_kept_apart_and_told", root, changes_are_kept_apart_and_told),
-        testkit::test("two_hundred_layers_are_one_root", root, two_hundred_layers_are_one_root),
-        testkit::test("dev_is_the_containers_own", root, dev_is_the_containers_own),
-        testkit::test("the_host_is_hidden_and_protected", root, the_host_is_hidden_and_protected),
-        testkit::test("a_read_only_root_takes_no_writes", root, a_read_only_root_takes_no_writes),
-        testkit::test("no_path_leads_back_to_the_host", root, no_path_leads_back_to_the_host),
-        testkit::test(
-            "links_in_the_image_cannot_redirect",
-            root,
-            links_in_the_image_cannot_redirect,
-        ),
-        testkit::test("bad_input_is_one_sentence", root, bad_input_is_one_sentence),
-        testkit::test("upper_on_overlayfs_is_explained", root, upper_on_overlayfs_is_explained),
-        testkit::test("nothing_is_left_after_kill_9", root, nothing_is_left_after_kill_9),
-        testkit::test("the_timeline_tells_the_mounts", root, the_timeline_tells_the_mounts),
-    ])
+    let root = [Needs::Root, Needs::Overlay, Needs::Program("busybox")];
+    let user = [Needs::User, Needs::Subids, Needs::UserNamespaces, Needs::Program("busybox")];
+    let for_both: [(&str, fn(&Place)); 10] = [
+        ("the_top_layer_wins", the_top_layer_wins),
+        ("changes_are_kept_apart_and_told", changes_are_kept_apart_and_told),
+        ("two_hundred_layers_are_one_root", two_hundred_layers_are_one_root),
+        ("dev_is_the_containers_own", dev_is_the_containers_own),
+        ("the_host_is_hidden_and_protected", the_host_is_hidden_and_protected),
+        ("a_read_only_root_takes_no_writes", a_read_only_root_takes_no_writes),
+        ("no_path_leads_back_to_the_host", no_path_leads_back_to_the_host),
+        ("links_in_the_image_cannot_redirect", links_in_the_image_cannot_redirect),
+        ("bad_input_is_one_sentence", bad_input_is_one_sentence),
+        ("nothing_is_left_after_kill_9", nothing_is_left_after_kill_9),
+    ];
+    let mut tests = Vec::new();
+    for (name, act) in for_both {
+        tests.push(testkit::test(name, &root, move || act(&Place::new(None))));
+        let name = format!("{name}_as_an_ordinary_user");
+        tests.push(testkit::test(&name, &user, move || act(&Place::new(testkit::user()))));
+    }
+    let only_root: [(&str, fn(&Place)); 2] = [
+        ("upper_on_overlayfs_is_explained", upper_on_overlayfs_is_explained),
+        ("the_timeline_tells_the_mounts", the_timeline_tells_the_mounts),
+    ];
+    for (name, act) in only_root {
+        tests.push(testkit::test(name, &root, move || act(&Place::new(None))));
+    }
+    testkit::main(tests)
 }
 
 /// A folder for one test: what the binary makes goes there too.
 struct Place {
     dir: tempfile::TempDir,
     left: Leftovers,
+    user: Option<User>,
 }
 
 impl Place {
-    fn new() -> Place {
+    /// For what root runs, or what `user` runs.
+    fn new(user: Option<User>) -> Place {
         let dir = temp_dir();
         let name = dir.path().file_name().unwrap().to_str().unwrap().to_owned();
-        Place { left: Leftovers::matching(&[&name]), dir }
+        for writable in ["tmp", "kept"] {
+            let writable = dir.path().join(writable);
+            fs::create_dir(&writable).unwrap();
+            let (uid, gid) = user.as_ref().map_or((0, 0), |user| (user.uid, user.gid));
+            std::os::unix::fs::chown(writable, Some(uid), Some(gid)).unwrap();
+        }
+        Place { left: Leftovers::matching(&[&name]), dir, user }
+    }
+
+    fn binary(&self) -> Command {
+        let mut command = match &self.user {
+            None => Command::new(BINARY),
+            Some(user) => user.command(testkit::reachable(BINARY)),
+        };
+        command.env("TMPDIR", self.path("tmp"));
+        command
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -58,14 +84,22 @@ impl Place {
             fs::create_dir_all(file.parent().unwrap()).unwrap();
             fs::write(file, content).unwrap();
         }
+        self.give(&layer);
         layer
     }
 
+    /// A layer's files belong to who unpacked it.
+    fn give(&self, path: &Path) {
+        let Some(user) = &self.user else { return };
+        std::os::unix::fs::chown(path, Some(user.uid), Some(user.gid)).unwrap();
+        for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+            self.give(&entry.path());
+        }
+    }
+
     fn command(&self, layers: &[&Path], more: &[&str]) -> Command {
-        let temporary = self.path("tmp");
-        fs::create_dir_all(&temporary).unwrap();
-        let mut command = Command::new(BINARY);
-        command.env("TMPDIR", temporary).arg("run");
+        let mut command = self.binary();
+        command.arg("run");
         for layer in layers {
             command.arg("--rootfs").arg(layer);
         }
@@ -97,8 +131,7 @@ impl Place {
     }
 }
 
-fn the_top_layer_wins() {
-    let place = Place::new();
+fn the_top_layer_wins(place: &Place) {
     let low = place.layer("low", &[("which", "low"), ("low", "")]);
     let top = place.layer("top", &[("which", "top"), ("a:b,c\\d/e", "")]);
     let odd = place.layer("odd:name,with\\all", &[("odd", "")]);
@@ -106,12 +139,17 @@ fn the_top_layer_wins() {
     assert_eq!(told, "top/a:b,c\\d/e\n/low\n/odd\n");
 }
 
-fn changes_are_kept_apart_and_told() {
-    let place = Place::new();
-    let files =
-        [("d/kept", "1"), ("d/gone", "1"), ("whole/a", ""), ("whole/b", ""), ("changed", "1")];
+fn changes_are_kept_apart_and_told(place: &Place) {
+    let files = [
+        ("d/kept", "1"),
+        ("d/gone", "1"),
+        ("whole/a", ""),
+        ("whole/b", ""),
+        ("changed", "1"),
+        ("touched", ""),
+        ("home/x", ""),
+    ];
     let layer = place.layer("layer", &files);
-    fs::write(layer.join("touched"), "same").unwrap();
     let upper = place.path("kept");
     let flags = ["--upper", upper.to_str().unwrap()];
     let script = "rm /d/gone; echo 2 > /changed; rm -r /whole; mkdir /whole; echo > /whole/new; \
@@ -120,7 +158,8 @@ fn changes_are_kept_apart_and_told() {
     assert_eq!(fs::read_to_string(layer.join("changed")).unwrap(), "1");
 
     let busybox = busybox_rootfs();
-    let told = Command::new(BINARY)
+    let told = place
+        .binary()
         .arg("changes")
         .args([Path::new("--rootfs"), &busybox, Path::new("--rootfs"), &layer, &upper])
         .output()
@@ -135,8 +174,7 @@ fn changes_are_kept_apart_and_told() {
     assert_eq!(again, "2\n/d:\nkept\n\n/whole:\nnew\n");
 }
 
-fn two_hundred_layers_are_one_root() {
-    let place = Place::new();
+fn two_hundred_layers_are_one_root(place: &Place) {
     // Long names: one page of mount options would hold twenty of them.
     let name = |n: usize| format!("{n:03}{}", "x".repeat(200));
     let layers: Vec<_> = (0..200)
@@ -146,8 +184,7 @@ fn two_hundred_layers_are_one_root() {
     assert_eq!(place.shell(&layers, &[], "ls / | grep -c ^file; cat /last"), "200\n199");
 }
 
-fn dev_is_the_containers_own() {
-    let place = Place::new();
+fn dev_is_the_containers_own(place: &Place) {
     let script = "ls /dev; for d in null zero full random urandom tty; do test -c /dev/$d || echo no $d; done; \
         echo lost > /dev/null; head -c 3 /dev/zero | wc -c; readlink /dev/ptmx; ls /dev/pts; \
         echo x | cat /dev/stdin; echo x > /dev/shm/x && stat -c %a /dev/shm /dev/pts/ptmx; umask 0; stat -c %a /dev/null";
@@ -162,8 +199,7 @@ fn dev_is_the_containers_own() {
     assert_eq!(device, "1:3\n1024\n");
 }
 
-fn the_host_is_hidden_and_protected() {
-    let place = Place::new();
+fn the_host_is_hidden_and_protected(place: &Place) {
     let script = "cat /proc/keys /proc/timer_list | wc -c; ls /sys/firmware | wc -l; \
         for f in /proc/sys/kernel/hostname /proc/sysrq-trigger /sys/kernel/uevent_helper /proc/irq/default_smp_affinity; \
         do test -e $f && echo x 2>/dev/null >$f && echo wrote $f; done; \
@@ -171,8 +207,7 @@ fn the_host_is_hidden_and_protected() {
     assert_eq!(place.shell(&[], &[], script), "0\n0\n");
 }
 
-fn a_read_only_root_takes_no_writes() {
-    let place = Place::new();
+fn a_read_only_root_takes_no_writes(place: &Place) {
     let script = "touch /x 2>&1; touch /tmp/x 2>&1; touch /dev/shm/x && echo shm; echo > /dev/null && echo null";
     let told = place.shell(&[], &["--read-only"], script);
     assert_eq!(
@@ -181,8 +216,7 @@ fn a_read_only_root_takes_no_writes() {
     );
 }
 
-fn no_path_leads_back_to_the_host() {
-    let place = Place::new();
+fn no_path_leads_back_to_the_host(place: &Place) {
     fs::write(place.path("secret"), "host").unwrap();
     let secret = place.path("secret");
     let secret = secret.to_str().unwrap();
@@ -198,7 +232,7 @@ fn no_path_leads_back_to_the_host() {
 }
 
 /// Where a link in the image lies at a place to mount on, the mount must not follow it.
-fn links_in_the_image_cannot_redirect() {
+fn links_in_the_image_cannot_redirect(place: &Place) {
     for (link, target) in [
         ("proc", "/host"),
         ("proc", "../../.."),
@@ -206,8 +240,7 @@ fn links_in_the_image_cannot_redirect() {
         ("sys", "/tmp"),
         ("dev", "/etc"),
     ] {
-        let place = Place::new();
-        let layer = place.layer("layer", &[]);
+        let layer = place.layer(&format!("{link}{}", target.len()), &[]);
         fs::copy(busybox_rootfs().join("bin/busybox"), layer.join("busybox")).unwrap();
         fs::create_dir_all(layer.join("etc")).unwrap();
         symlink(target, layer.join(link)).unwrap();
@@ -222,8 +255,7 @@ fn links_in_the_image_cannot_redirect() {
     }
 }
 
-fn bad_input_is_one_sentence() {
-    let place = Place::new();
+fn bad_input_is_one_sentence(place: &Place) {
     let busybox = busybox_rootfs();
     let first = |output: Output| {
         assert!(output.stdout.is_empty());
@@ -253,8 +285,7 @@ fn bad_input_is_one_sentence() {
     );
 }
 
-fn upper_on_overlayfs_is_explained() {
-    let place = Place::new();
+fn upper_on_overlayfs_is_explained(place: &Place) {
     for name in ["low", "up", "work", "merged"] {
         fs::create_dir(place.path(name)).unwrap();
     }
@@ -274,8 +305,7 @@ fn upper_on_overlayfs_is_explained() {
     place.left.assert_none();
 }
 
-fn nothing_is_left_after_kill_9() {
-    let place = Place::new();
+fn nothing_is_left_after_kill_9(place: &Place) {
     let busybox = busybox_rootfs();
     let mut child = place
         .command(&[&busybox], &["sh", "-c", "mkdir -p /a/b; echo > /a/b/c; echo ready; sleep 1000"])
@@ -292,8 +322,7 @@ fn nothing_is_left_after_kill_9() {
     assert!(testkit::wait_until(Duration::from_secs(5), gone), "the scratch directory stays");
 }
 
-fn the_timeline_tells_the_mounts() {
-    let place = Place::new();
+fn the_timeline_tells_the_mounts(place: &Place) {
     let busybox = busybox_rootfs();
     let output = place.run(&[&busybox], &["--explain", "true"]);
     let told = String::from_utf8(output.stderr).unwrap();
