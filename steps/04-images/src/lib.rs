@@ -16,6 +16,7 @@ mod digest;
 mod download;
 pub mod elf;
 mod error;
+pub mod host;
 mod layers;
 mod layout;
 mod manifest;

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::CStr;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
 
@@ -24,4 +24,23 @@ pub(crate) fn lsetxattr(path: &CStr, name: &CStr, value: &[u8]) -> Result<(), Er
         libc::lsetxattr(path.as_ptr(), name.as_ptr(), bytes, value.len(), 0)
     };
     Errno::result(done).map(drop)
+}
+
+/// fgetxattr(2): the whole value, or nothing where there is no such attribute.
+pub(crate) fn getxattr(file: impl AsFd, name: &CStr) -> std::io::Result<Option<Vec<u8>>> {
+    // Of the attributes read here none is longer.
+    let mut value = vec![0u8; 256];
+    // SAFETY: the name ends in NUL, and the kernel writes no more than we offer.
+    let length = unsafe {
+        let room = value.as_mut_ptr().cast();
+        libc::fgetxattr(file.as_fd().as_raw_fd(), name.as_ptr(), room, value.len())
+    };
+    match Errno::result(length) {
+        Ok(length) => {
+            value.truncate(length as usize);
+            Ok(Some(value))
+        }
+        Err(Errno::ENODATA | Errno::EOPNOTSUPP) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
 }

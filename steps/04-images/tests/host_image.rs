@@ -6,10 +6,20 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use images::elf::{Cache, Closure, Loader};
+use images::{Image, Store, host};
 use testkit::Needs;
 
+/// Set for this program when it is started again, as an ordinary user: make the image
+/// in a store there.
+const BUILD_HERE: &str = "HOST_IMAGE_BUILD";
+
 fn main() {
+    if let Some(root) = std::env::var_os(BUILD_HERE) {
+        println!("{}", host::build(&Store::open(Path::new(&root)).unwrap()).unwrap().id);
+        return;
+    }
     let gcc = [Needs::Program("gcc")];
+    let root = [Needs::Root, Needs::Program("unshare")];
     testkit::main(vec![
         testkit::test("libraries_are_those_that_the_loader_maps", &[], as_the_loader),
         testkit::test("an_rpath_is_inherited_and_a_runpath_is_not", &gcc, inherited),
@@ -19,6 +29,11 @@ fn main() {
         testkit::test("a_library_for_another_processor_is_passed_over", &gcc, foreign),
         testkit::test("a_static_program_needs_nothing", &gcc, alone),
         testkit::test("what_is_no_elf_file_has_no_closure", &[], no_elf),
+        testkit::test("the_hosts_programs_run_in_their_image", &root, programs_run),
+        testkit::test("the_same_host_makes_the_same_image", &[], same_image),
+        testkit::test("an_ordinary_user_makes_the_image", &[Needs::User], made_by_a_user),
+        testkit::test("the_image_is_made_when_it_is_asked_for", &[], made_on_demand),
+        testkit::test("other_tools_read_the_image", &[Needs::Program("skopeo")], read_by_others),
     ])
 }
 
@@ -208,4 +223,77 @@ fn no_elf() {
         fs::write(shop.path(name), bytes).unwrap();
         assert_eq!(Loader::of_host().closure(&shop.path(name)).unwrap(), None, "{name}");
     }
+}
+
+fn store() -> (tempfile::TempDir, Store) {
+    let temp = testkit::temp_dir();
+    let store = Store::open(temp.path()).unwrap();
+    (temp, store)
+}
+
+fn programs_run() {
+    let (_temp, store) = store();
+    let image = host::build(&store).unwrap();
+    let root = store.layers(&image).unwrap().remove(0);
+    let run = |line: &str| {
+        let mut inside = Command::new("unshare");
+        inside.args(["--mount", "--pid", "--fork", "--mount-proc", "--root"]);
+        // As a container is started: with the image's environment and nothing else.
+        let variables = image.config.config.env.iter().filter_map(|line| line.split_once('='));
+        inside.arg(&root).args(["sh", "-c", line]).env_clear().envs(variables);
+        let output = inside.output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{line}: {told}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(run("id -un; id -gn; pwd"), "root\nroot\n/\n");
+    assert_eq!(run("stat -c '%a %U' /tmp /root /bin/ls"), "1777 root\n700 root\n755 root\n");
+    assert_eq!(run("printf 'b\na\n' | sort | sed s/a/c/ | grep c | awk '{print $1 1}'"), "c1\n");
+    assert_eq!(run("find /tmp -type d | xargs ls -d"), "/tmp\n");
+    assert_eq!(run("ls /sys /dev | wc -w"), "2\n");
+    // What starts and says its version has all of its libraries.
+    for program in ["ps", "top", "ip", "ping", "mount", "bash", "less", "hostname", "tar"] {
+        if !run(&format!("command -v {program} || true")).is_empty() {
+            run(&format!("{program} -V || {program} --version"));
+        }
+    }
+    let links = "cd /; for link in lib lib64 bin sbin; do readlink $link; done; true";
+    let host = Command::new("sh").args(["-c", links]).output().unwrap();
+    assert_eq!(run(links), String::from_utf8(host.stdout).unwrap());
+}
+
+fn same_image() {
+    let ((_one, first), (_two, second)) = (store(), store());
+    assert_eq!(host::build(&first).unwrap(), host::build(&second).unwrap());
+}
+
+fn made_by_a_user() {
+    let user = testkit::user().unwrap();
+    let this = testkit::reachable(std::env::current_exe().unwrap());
+    let output = user.command(this).env(BUILD_HERE, user.home()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.stdout.starts_with(b"sha256:"));
+}
+
+fn made_on_demand() {
+    let (_temp, store) = store();
+    assert!(host::resolve(&store, "other").unwrap_err().to_string().contains("no such image"));
+    let image = host::resolve(&store, "host").unwrap();
+    let again: Vec<Image> = ["host:latest", "docker.io/library/host", &image.id.to_string()]
+        .into_iter()
+        .map(|name| host::resolve(&store, name).unwrap())
+        .collect();
+    assert!(again.iter().all(|other| *other == image));
+    assert_eq!(image.config.config.cmd.unwrap(), ["sh"]);
+    assert!(image.config.config.env[0].starts_with("PATH=/usr/local/sbin:"));
+}
+
+fn read_by_others() {
+    let (temp, store) = store();
+    host::build(&store).unwrap();
+    let layout =
+        format!("oci:{}:docker.io/library/host:latest", temp.path().join("images").display());
+    let output = Command::new("skopeo").args(["inspect", &layout]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8(output.stdout).unwrap().contains("\"Os\": \"linux\""));
 }
