@@ -103,12 +103,19 @@ pub(crate) fn exit_now(code: i32) -> ! {
 
 /// Sets every signal to its default action.
 ///
-/// Rust ignores SIGPIPE, and what is ignored stays ignored through exec.
+/// Rust ignores SIGPIPE, and what is ignored stays ignored through exec. The kernel is
+/// asked itself: the C library keeps two signals, 32 and 33, from sigaction(3), which a
+/// caller may have ignored too.
 pub(crate) fn reset_signal_actions() {
-    for signal in 1..=libc::SIGRTMAX() {
-        // SAFETY: SIG_DFL is no code of ours. SIGKILL, SIGSTOP and glibc's own
-        // signals are refused, and rightly so.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    // The kernel's struct sigaction: SIG_DFL, no flags, no restorer, an empty mask.
+    let default = [0u64; 4];
+    for signal in 1..=64 {
+        // SAFETY: the kernel reads the array, whose mask is as long as we say. SIG_DFL is
+        // no code of ours. SIGKILL and SIGSTOP are refused, and rightly so.
+        unsafe {
+            let old = std::ptr::null_mut::<u64>();
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), old, size_of::<u64>())
+        };
     }
 }
 
