@@ -142,7 +142,8 @@ impl Mechanism for Cgroup {
         if let Kind::New { name, made, .. } = &mut self.kind
             && let Some(group) = made
         {
-            self.out_of_memory.set(group.out_of_memory());
+            // Asked again, a group that is half gone would know nothing any more.
+            self.out_of_memory.set(self.out_of_memory.get().or_else(|| group.out_of_memory()));
             let call = || format!("rmdir {name} in {} cgroup trees", group.folders().count());
             step(CHAPTER, call, || group.remove())?;
             *made = None;

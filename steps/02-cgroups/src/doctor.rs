@@ -17,8 +17,8 @@ struct Facts {
     root: bool,
     /// The caller may make groups in the v2 group that it is in.
     delegated: bool,
-    /// Limits on swap can be set.
-    swap: bool,
+    /// Limits on swap can be set; `None` where that cannot be seen.
+    swap: Option<bool>,
     /// Windows runs this kernel.
     wsl: bool,
 }
@@ -36,9 +36,8 @@ impl Facts {
             root: crate::is_real_root(),
             delegated: mounts.v2.as_ref().is_some_and(may_write),
             swap: match (memory, &mounts.v2) {
-                (Some(v1), _) => v1.mountpoint.join("memory.memsw.limit_in_bytes").exists(),
-                (None, Some(v2)) => swap_v2(v2),
-                (None, None) => false,
+                (Some(v1), _) => Some(v1.mountpoint.join("memory.memsw.limit_in_bytes").exists()),
+                (None, v2) => v2.as_ref().and_then(swap_v2),
             },
             wsl: kernel.to_lowercase().contains("microsoft"),
         }
@@ -51,7 +50,7 @@ fn judge(mounts: &Mounts, facts: &Facts) -> Vec<Check> {
     if mounts.hierarchy().is_some() {
         checks.push(controllers(mounts));
         checks.push(permission(mounts, facts));
-        checks.push(swap(facts));
+        checks.extend(facts.swap.map(swap));
     }
     checks
 }
@@ -121,9 +120,9 @@ fn permission(mounts: &Mounts, facts: &Facts) -> Check {
     }
 }
 
-fn swap(facts: &Facts) -> Check {
+fn swap(there: bool) -> Check {
     const NAME: &str = "limits on swap";
-    match facts.swap {
+    match there {
         true => Check::ok(NAME, "yes"),
         false => {
             Check::warn(NAME, "no", "boot with swapaccount=1; until then -m limits memory only")
@@ -131,11 +130,12 @@ fn swap(facts: &Facts) -> Check {
     }
 }
 
-/// The top of the v2 tree has no limits; a group below it has.
-fn swap_v2(tree: &Tree) -> bool {
+/// The top of the v2 tree has no limits; any group below it, or our own, shows.
+fn swap_v2(tree: &Tree) -> Option<bool> {
     let below = std::fs::read_dir(&tree.mountpoint).into_iter().flatten().flatten();
-    tree.own.join("memory.swap.max").exists()
-        || below.into_iter().any(|entry| entry.path().join("memory.swap.max").exists())
+    let groups = below.map(|entry| entry.path()).chain([tree.own.clone()]);
+    let mut limited = groups.filter(|group| group.join("memory.max").exists());
+    limited.next().map(|group| group.join("memory.swap.max").exists())
 }
 
 fn has(tree: &Tree, controller: &str) -> bool {
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_good_machine_has_nothing_to_be_told() {
-        let facts = Facts { root: true, delegated: true, swap: true, wsl: false };
+        let facts = Facts { root: true, delegated: true, swap: Some(true), wsl: false };
         insta::assert_snapshot!(told(&v2(&["cpu", "cpuset", "io", "memory", "pids"]), facts), @"
         ok  cgroup version  v2
         ok  controllers     cpu cpuset io memory pids
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_told_with_the_way_out() {
-        let facts = || Facts { root: false, delegated: false, swap: false, wsl: true };
+        let facts = || Facts { root: false, delegated: false, swap: Some(false), wsl: true };
         insta::assert_snapshot!(told(&v2(&["cpu", "pids"]), facts()), @"
           ok  cgroup version  v2
         warn  controllers     cpu pids; not cpuset io memory

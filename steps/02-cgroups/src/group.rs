@@ -192,20 +192,27 @@ impl Group {
     }
 
     /// Stops every process where it is, and returns when all have stopped. They
-    /// cannot see it, and no signal wakes them.
+    /// cannot see it, and no signal wakes them; only on v2 SIGKILL still kills them.
     pub fn freeze(&self) -> Result<()> {
-        match self.in_v1("freezer") {
-            Some(path) => v1::freeze(path),
-            None => v2::freeze(self.v2_for("freeze")?),
+        match self.freezer()? {
+            Freezer::V2(path) => v2::freeze(path),
+            Freezer::V1(path) => v1::freeze(path),
         }
     }
 
     /// Lets them go on.
     pub fn thaw(&self) -> Result<()> {
-        match self.in_v1("freezer") {
-            Some(path) => v1::thaw(path),
-            None => v2::thaw(self.v2_for("thaw")?),
+        match self.freezer()? {
+            Freezer::V2(path) => v2::thaw(path),
+            Freezer::V1(path) => v1::thaw(path),
         }
+    }
+
+    /// That of v2 where there is one, which needs no controller (since Linux 5.2).
+    fn freezer(&self) -> Result<Freezer<'_>> {
+        let v2 = self.in_v2().filter(|path| path.join("cgroup.freeze").exists());
+        let none = || Error::new("freeze the container: it has no cgroup that can");
+        v2.map(Freezer::V2).or(self.in_v1("freezer").map(Freezer::V1)).ok_or_else(none)
     }
 
     /// Kills every process with SIGKILL, also those that keep forking.
@@ -246,11 +253,12 @@ impl Group {
             }
         }
     }
+}
 
-    fn v2_for(&self, doing: &str) -> Result<&Path> {
-        let none = || Error::new(format!("{doing} the container: it has no cgroup that can"));
-        self.in_v2().ok_or_else(none)
-    }
+/// Where a group is frozen.
+enum Freezer<'a> {
+    V1(&'a Path),
+    V2(&'a Path),
 }
 
 impl Folder {
