@@ -15,6 +15,7 @@ use namespaces::{Context, Error, Result};
 
 use crate::network::Network;
 use crate::port::Published;
+use crate::tool::{first_line, search_path};
 
 const CHAPTER: u8 = 5;
 
@@ -174,18 +175,6 @@ impl Nft {
 /// Hands a text to nft and waits for it.
 pub fn apply(text: String) -> Result<()> {
     Nft::start(text)?.map_or(Ok(()), Nft::finish)
-}
-
-/// Where nft and iptables live, also when sudo or a unit file has a short PATH.
-pub(crate) fn search_path() -> String {
-    let path = std::env::var("PATH").unwrap_or_default();
-    format!("{path}:/usr/sbin:/sbin:/usr/bin:/bin")
-}
-
-pub(crate) fn first_line(output: &[u8]) -> String {
-    let text = String::from_utf8_lossy(output);
-    let line = text.lines().next().unwrap_or("no reason given");
-    line.trim_start_matches("/dev/stdin:").to_string()
 }
 
 fn summary(text: &str) -> String {

@@ -8,7 +8,9 @@
 
 mod bridge;
 pub mod cli;
+pub mod doctor;
 mod endpoint;
+mod etc;
 pub mod files;
 pub mod firewall;
 mod lease;
@@ -24,10 +26,12 @@ mod proxy;
 mod subnet;
 mod sys;
 mod tcp;
+mod tool;
 mod udp;
 
 pub use bridge::Bridge;
 pub use endpoint::{Endpoint, Files};
+pub use etc::Etc;
 pub use lease::{Lease, Owner};
 pub use modes::{HostNetwork, Isolated, Mode, Shared};
 pub use network::{DEFAULT, Network, Networks, mac};

@@ -13,8 +13,8 @@ use std::process::Command;
 use namespaces::explain::step;
 use namespaces::{Error, Result};
 
-use crate::firewall::{first_line, search_path};
 use crate::nfnetlink::chain_state;
+use crate::tool::{first_line, search_path};
 
 const CHAPTER: u8 = 5;
 

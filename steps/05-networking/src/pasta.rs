@@ -22,11 +22,11 @@ use nix::unistd::Pid;
 
 use crate::bridge::disable_ipv6;
 use crate::files::Reach;
-use crate::firewall::{first_line, search_path};
 use crate::lease::Owner;
 use crate::listen::{self, Listener};
 use crate::network::Networks;
 use crate::port::{Port, Protocol, Published};
+use crate::tool::{self, first_line, search_path};
 
 const CHAPTER: u8 = 5;
 
@@ -154,7 +154,7 @@ impl Drop for Pasta {
 
 /// True if there is a program `pasta`.
 pub(crate) fn is_installed() -> bool {
-    std::env::split_paths(&search_path()).any(|folder| folder.join("pasta").is_file())
+    tool::is_installed("pasta")
 }
 
 /// Forward these ports and nothing else, neither in nor out by the loopback.

@@ -38,7 +38,7 @@ fn port_in_use() {
     let _server = world.serve(&["-p", "8080:80"]);
     wait_for(&world.host, "127.0.0.1:8080");
     let before = Leftovers::inside(&world.host, &[&world.root().display().to_string()]);
-    let words = ["run", "-p", "9090:90", "-p", "8080:80", "true"];
+    let words = ["run", "--rootfs", "-p", "9090:90", "-p", "8080:80", "/", "true"];
     let refused = Done::of_any(&mut world.command(&words));
     assert_eq!(refused.code, Some(125));
     let sentence = "networking: port 8080/tcp is already in use on 0.0.0.0: container ";
@@ -52,7 +52,7 @@ fn port_in_use() {
 
 fn failed_start() {
     let world = World::new();
-    let words = ["run", "-p", "8080:80", "/no/such/program"];
+    let words = ["run", "--rootfs", "-p", "8080:80", "/", "/no/such/program"];
     let failed = Done::of_any(&mut world.command(&words));
     assert_eq!(failed.code, Some(127), "{failed:?}");
     assert_eq!(world.leases(), [""; 0]);
@@ -133,6 +133,15 @@ fn massacre() {
     world.run(&["-p", "8080:80"], "true");
     assert_eq!(world.leases(), [""; 0]);
     assert!(!world.published().contains("8080"));
+    // The cgroup is another lesson's, and nobody is left to remove it.
+    remove_cgroup(&format!("{:x}", server.0.id()));
+}
+
+fn remove_cgroup(id: &str) {
+    for hierarchy in std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
+        let _ = std::fs::remove_dir(hierarchy.path().join("coracle").join(id));
+    }
+    let _ = std::fs::remove_dir(format!("/sys/fs/cgroup/coracle/{id}"));
 }
 
 fn many_at_once() {

@@ -21,6 +21,7 @@ fn main() {
         test("nobody_listens_inside_and_the_client_is_told", NET, nobody_listens_inside),
         test("two_networks_are_strangers_but_for_published_ports", NET, strangers),
         test("without_nft_the_proxy_serves_everyone", NET, without_nft),
+        test("names_reach_the_container", NET, names_reach_the_container),
         test("host_none_and_container_mean_what_they_say", NET, modes),
     ])
 }
@@ -176,7 +177,7 @@ fn strangers() {
     let address = world.address();
     wait_for(&world.host, "127.0.0.1:8080");
     let from_the_other = |url: &str| {
-        let words = ["run", "curl", "-s", "-m", "2", url];
+        let words = ["run", "--rootfs", "/", "curl", "-s", "-m", "2", url];
         Done::of_any(&mut world.command_at(other.path(), &words)).out
     };
     assert_eq!(from_the_other(&format!("http://{address}/")), "");
@@ -185,7 +186,8 @@ fn strangers() {
 
 fn without_nft() {
     let world = World::new();
-    let server = world.command(&["run", "-p", "8080:80", "busybox", "httpd", "-f", "-p", "80"]);
+    let server = world
+        .command(&["run", "--rootfs", "-p", "8080:80", "/", "busybox", "httpd", "-f", "-p", "80"]);
     let mut hidden = std::process::Command::new("unshare");
     hidden.args(["--mount", "sh", "-c", "mount -t tmpfs none /usr/sbin && exec \"$@\"", "sh"]);
     // nsenter must be found before its folder is hidden, so hide first.
@@ -199,6 +201,18 @@ fn without_nft() {
     let tables = Done::of_any(world.host.command("nft").args(["list", "tables"])).out;
     assert_eq!(tables, "", "there was an nft");
     drop(hidden);
+}
+
+fn names_reach_the_container() {
+    let world = World::new();
+    let flags = ["-h", "web", "--add-host", "db:10.1.2.3", "--add-host", "up:host-gateway"];
+    let flags = [&flags[..], &["--dns", "9.9.9.9", "--dns-search", "a.example"]].concat();
+    let shown = world.run(&flags, "cat /etc/hostname /etc/resolv.conf /etc/hosts; hostname -i").out;
+    let address = shown.lines().last().expect("an address").trim().to_owned();
+    assert!(shown.starts_with("web\nnameserver 9.9.9.9\nsearch a.example\n"), "{shown}");
+    assert!(shown.contains("\n10.1.2.3\tdb\n"), "{shown}");
+    assert!(shown.contains(&format!("\n{address}\tweb\n")), "{shown}");
+    world.run(&["--add-host", "up:host-gateway"], "ping -c1 -W2 up");
 }
 
 fn modes() {
@@ -222,7 +236,7 @@ fn modes() {
     let shared = world.run(&["--network", &mode], "curl -s http://127.0.0.1/");
     assert_eq!(shared.out, "hello");
 
-    let words = ["run", "--network", &mode, "-p", "80", "true"];
+    let words = ["run", "--rootfs", "--network", &mode, "-p", "80", "/", "true"];
     let refused = Done::of_any(&mut world.command(&words));
     assert_eq!(refused.code, Some(125));
     assert!(refused.err.contains("conflicting options: port publishing"), "{refused:?}");

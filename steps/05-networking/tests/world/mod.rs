@@ -51,7 +51,7 @@ impl World {
     /// `networking run FLAGS sh -c SCRIPT`, to its end.
     #[track_caller]
     pub fn run(&self, flags: &[&str], script: &str) -> Done {
-        let words = [&["run"], flags, &["sh", "-c", script]].concat();
+        let words = [&["run", "--rootfs"], flags, &["/", "sh", "-c", script]].concat();
         Done::of(self.command(&words))
     }
 
@@ -62,7 +62,8 @@ impl World {
 
     /// Any container in the background.
     pub fn start(&self, flags: &[&str], script: &str) -> Tended {
-        let mut command = self.command(&[&["run"], flags, &["sh", "-c", script]].concat());
+        let mut command =
+            self.command(&[&["run", "--rootfs"], flags, &["/", "sh", "-c", script]].concat());
         command.stdin(Stdio::null());
         testkit::spawn(command).expect("start a container")
     }
