@@ -77,9 +77,9 @@ impl Container {
                 let _ = teardown(&mut mechanisms);
                 Err(error)
             }
-            Ok((mut sentinel, child, channel)) => {
-                if let Some(sentinel) = &mut sentinel {
-                    sentinel.guard(child.pid);
+            Ok((sentinel, child, channel)) => {
+                if let Some(sentinel) = &sentinel {
+                    sentinel.guard(child.pidfd());
                 }
                 let running = Running { child, mechanisms, sentinel, exit: None };
                 Created { running, channel }.bring_up()
@@ -237,8 +237,9 @@ fn child_main(
     // Let the parent do its part: id maps, veth.
     channel.wait_for_go()?;
 
-    // Leave the caller's session, so that its terminal is not ours.
+    // Leave the caller's session: neither its terminal nor its keys are ours.
     unistd::setsid().doing(|| "setsid()")?;
+    sys::join_new_session_keyring();
     process.take_stdio()?;
 
     // Let every mechanism do its part, in order.

@@ -39,10 +39,14 @@ impl IdMap {
     /// ranges, given as first id and count.
     pub fn with_subordinate(own: u32, subordinate: &[(u32, u32)]) -> Self {
         let mut map = Self::single(own);
-        let mut inside = 1;
-        for &(outside, count) in subordinate.iter().filter(|(_, count)| *count > 0) {
-            map.0.push(IdRange { inside, outside, count });
-            inside += count;
+        let mut inside: u32 = 1;
+        for &(outside, count) in subordinate {
+            // The highest id means "none".
+            let count = count.min(u32::MAX - inside);
+            if count > 0 {
+                map.0.push(IdRange { inside, outside, count });
+                inside += count;
+            }
         }
         map
     }

@@ -44,7 +44,8 @@ pub trait Mechanism {
     ///
     /// Idempotent, and content with whatever was made, or not made. It may run
     /// in another process, the sentinel, which knows what `before_clone` knew
-    /// and nothing later.
+    /// and nothing later. Its descriptors all lead to `/dev/null` there: name things
+    /// by their names.
     fn teardown(&mut self) -> Result<()> {
         Ok(())
     }

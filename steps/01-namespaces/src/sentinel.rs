@@ -2,18 +2,20 @@
 //!
 //! SIGKILL cannot be caught. What the kernel does not take back by itself (a
 //! cgroup, a lease, the mode of a terminal) would stay. So the sentinel sits on the
-//! other end of a pipe:
+//! other end of a socket:
 //!
 //! ```text
-//!   parent → sentinel    4 bytes: the pid of the container's first process
-//!                        1 byte: all was torn down, you may go
+//!   parent → sentinel    CONTAINER, with a pidfd: whom to kill first
+//!                        DISMISSED: all was torn down, you may go
 //!                        end of file instead: the parent was killed
 //! ```
 
-use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::io::Write;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::prctl;
 use nix::sys::signal::SigSet;
 use nix::sys::wait::waitpid;
 use nix::unistd::{self, Pid};
@@ -23,23 +25,25 @@ use crate::explain;
 use crate::mechanism::Mechanism;
 use crate::sys::{self, Cloned};
 
-/// The parent's hold on the sentinel.
+const CONTAINER: &[u8] = b"c";
+const DISMISSED: &[u8] = b".";
+
+/// The parent's hold on the sentinel. Dropped without [`dismiss`](Self::dismiss), it
+/// makes the sentinel do its work, and waits for that.
 pub(crate) struct Sentinel {
     pid: Pid,
-    pipe: PipeWriter,
+    socket: Option<UnixStream>,
 }
 
 impl Sentinel {
     /// Starts the sentinel, which knows what the mechanisms know now.
     pub fn watch(mechanisms: &mut [Box<dyn Mechanism>]) -> Result<Self> {
-        let (reader, writer) = pipe().doing(|| "create the sentinel's pipe")?;
+        let (ours, theirs) = UnixStream::pair().doing(|| "create the sentinel's socket")?;
         match sys::clone3(0, None, false).doing(|| "clone the sentinel")? {
-            Cloned::Parent(pid, _) => Ok(Self { pid, pipe: writer }),
+            Cloned::Parent(pid, _) => Ok(Self { pid, socket: Some(ours) }),
             Cloned::Child => {
-                drop(writer);
                 explain::stop_listening();
-                let alone = retire(&reader);
-                if alone.is_ok() && !is_dismissed(reader) {
+                if retire(&theirs).is_ok() && !is_dismissed(&theirs) {
                     for mechanism in mechanisms.iter_mut().rev() {
                         let _ = mechanism.teardown();
                     }
@@ -49,14 +53,24 @@ impl Sentinel {
         }
     }
 
-    /// Tells the sentinel whom to kill. There may be none yet, or none any more.
-    pub fn guard(&mut self, container: Pid) {
-        let _ = self.pipe.write_all(&container.as_raw().to_ne_bytes());
+    /// Tells the sentinel whom to kill before it tears down.
+    pub fn guard(&self, container: BorrowedFd) {
+        if let Some(socket) = &self.socket {
+            let _ = sys::send_fd(socket.as_fd(), container, CONTAINER);
+        }
     }
 
     /// Everything was torn down: the sentinel may go.
     pub fn dismiss(mut self) {
-        let _ = self.pipe.write_all(b".");
+        if let Some(socket) = &mut self.socket {
+            let _ = socket.write_all(DISMISSED);
+        }
+    }
+}
+
+impl Drop for Sentinel {
+    fn drop(&mut self) {
+        self.socket = None;
         let _ = waitpid(self.pid, None);
     }
 }
@@ -65,12 +79,13 @@ impl Sentinel {
 /// is not for it, the signals of whoever stops us all, and the descriptors. Whoever
 /// reads our output must see its end when the container ends, not when the sentinel
 /// does. Each number stays taken, by `/dev/null`: some mechanism still holds it.
-fn retire(pipe: &PipeReader) -> Result<()> {
+fn retire(socket: &UnixStream) -> Result<()> {
     SigSet::all().thread_block().doing(|| "block the signals")?;
     unistd::setsid().doing(|| "setsid()")?;
+    prctl::set_name(c"sentinel").doing(|| "prctl(PR_SET_NAME)")?;
     let null = std::fs::File::options().read(true).write(true).open("/dev/null");
     let null = OwnedFd::from(null.doing(|| "open /dev/null")?);
-    let keep = [null.as_raw_fd(), pipe.as_raw_fd()];
+    let keep = [null.as_raw_fd(), socket.as_raw_fd()];
     for entry in std::fs::read_dir("/proc/self/fd").doing(|| "read /proc/self/fd")?.flatten() {
         let fd = entry.file_name().to_str().and_then(|name| name.parse().ok());
         if let Some(fd) = fd.filter(|fd| !keep.contains(fd)) {
@@ -82,20 +97,19 @@ fn retire(pipe: &PipeReader) -> Result<()> {
 
 /// Waits; if the parent is killed, ends the container first, so that nothing that is
 /// torn down is still in use.
-fn is_dismissed(mut pipe: PipeReader) -> bool {
-    let mut pid = [0; 4];
-    if pipe.read_exact(&mut pid).is_err() {
-        return false;
+fn is_dismissed(socket: &UnixStream) -> bool {
+    let mut container = None;
+    loop {
+        let mut word = [0];
+        match sys::receive_fd(socket.as_fd(), &mut word) {
+            Ok((1, Some(pidfd))) => container = Some(pidfd),
+            Ok((1, None)) => return true,
+            _ => break,
+        }
     }
-    // Nobody but the parent could have reaped it, so the number still means it, or nobody.
-    let container = sys::pidfd_open(Pid::from_raw(i32::from_ne_bytes(pid)));
-    if matches!(pipe.read(&mut [0]), Ok(1)) {
-        return true;
-    }
-    if let Ok(container) = container {
+    if let Some(container) = container {
         let _ = sys::pidfd_send_signal(&container, libc::SIGKILL);
-        let mut fds = [PollFd::new(container.as_fd(), PollFlags::POLLIN)];
-        let _ = poll(&mut fds, PollTimeout::NONE);
+        let _ = poll(&mut [PollFd::new(container.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE);
     }
     false
 }

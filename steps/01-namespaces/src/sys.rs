@@ -1,12 +1,12 @@
 //! The system calls that need `unsafe`. All of this crate's `unsafe` is here.
 #![allow(unsafe_code)]
 
-use std::io::IoSliceMut;
+use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::sys::signal::SigSet;
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use nix::unistd::Pid;
 
 use crate::terminal::Size;
@@ -173,23 +173,41 @@ pub(crate) fn set_window_size(terminal: BorrowedFd, size: Size) -> Result<(), Er
     Errno::result(done).map(drop)
 }
 
-/// Receives one descriptor, close-on-exec; `None` at the end of the socket.
+/// Sends a descriptor along with a message that is not empty: SCM_RIGHTS of unix(7).
+pub(crate) fn send_fd(socket: BorrowedFd, fd: BorrowedFd, message: &[u8]) -> Result<(), Errno> {
+    let rights = [fd.as_raw_fd()];
+    let control = [ControlMessage::ScmRights(&rights)];
+    let message = [IoSlice::new(message)];
+    sendmsg::<()>(socket.as_raw_fd(), &message, &control, MsgFlags::MSG_NOSIGNAL, None).map(drop)
+}
+
+/// Receives a message, its length at least, and the descriptor that came with it, if
+/// one did, close-on-exec.
 pub(crate) fn receive_fd(
     socket: BorrowedFd,
-    message: &mut [IoSliceMut],
-) -> Result<Option<OwnedFd>, Errno> {
+    message: &mut [u8],
+) -> Result<(usize, Option<OwnedFd>), Errno> {
     let mut space = nix::cmsg_space!(RawFd);
+    let mut message = [IoSliceMut::new(message)];
     let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-    let received = recvmsg::<()>(socket.as_raw_fd(), message, Some(&mut space), flags)?;
+    let received = recvmsg::<()>(socket.as_raw_fd(), &mut message, Some(&mut space), flags)?;
     for control in received.cmsgs()? {
         if let ControlMessageOwned::ScmRights(fds) = control
             && let Some(&fd) = fds.first()
         {
             // SAFETY: the kernel has just put it into our table; nobody else owns it.
-            return Ok(Some(unsafe { OwnedFd::from_raw_fd(fd) }));
+            return Ok((received.bytes, Some(unsafe { OwnedFd::from_raw_fd(fd) })));
         }
     }
-    Ok(None)
+    Ok((received.bytes, None))
+}
+
+/// Leaves the caller's keys: a session keyring of one's own, see keyrings(7). Content
+/// where a seccomp filter forbids it, as Docker's does.
+pub(crate) fn join_new_session_keyring() {
+    const KEYCTL_JOIN_SESSION_KEYRING: libc::c_int = 1;
+    // SAFETY: no name is given; nothing else is read.
+    unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, std::ptr::null::<u8>()) };
 }
 
 /// Waits until one of the blocked `signals` arrives, and takes it: sigwaitinfo(2).

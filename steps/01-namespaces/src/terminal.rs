@@ -7,12 +7,10 @@
 //! unix(7), the idea of the OCI runtimes' console socket.
 
 use std::fs::File;
-use std::io::{IoSlice, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 
-use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use nix::unistd;
 
 use crate::error::{Context, Error, Result};
@@ -90,7 +88,9 @@ impl Mechanism for Terminal {
             || sys::take_controlling_terminal().doing(|| "make the terminal the session's own"),
         )?;
         match &self.socket {
-            Some(socket) => send(socket, &master),
+            // The OCI asks that the message be the name of what is sent.
+            Some(socket) => sys::send_fd(socket.as_fd(), master.as_fd(), b"/dev/ptmx")
+                .doing(|| "send the terminal to the console socket"),
             None => Ok(()),
         }
     }
@@ -113,25 +113,15 @@ fn open_pty() -> Result<(OwnedFd, OwnedFd)> {
     )
 }
 
-/// The OCI asks that the message be the name of what is sent.
-fn send(socket: &UnixStream, master: &OwnedFd) -> Result<()> {
-    let rights = [master.as_raw_fd()];
-    let message = [IoSlice::new(b"/dev/ptmx")];
-    let control = [ControlMessage::ScmRights(&rights)];
-    let sent = sendmsg::<()>(socket.as_raw_fd(), &message, &control, MsgFlags::MSG_NOSIGNAL, None);
-    sent.map(drop).doing(|| "send the terminal to the console socket")
-}
-
 impl ConsoleSocket {
     /// The master's end. It is there when the container has been created.
     ///
     /// # Errors
     /// If the container's first process died before it made a terminal.
     pub fn receive(self) -> Result<OwnedFd> {
-        let mut name = [0; 64];
-        let mut message = [IoSliceMut::new(&mut name)];
-        let received = sys::receive_fd(self.0.as_fd(), &mut message);
-        received.doing(|| "receive the terminal from the console socket")?.ok_or_else(|| {
+        let received = sys::receive_fd(self.0.as_fd(), &mut [0; 64]);
+        let (_, fd) = received.doing(|| "receive the terminal from the console socket")?;
+        fd.ok_or_else(|| {
             Error::new(
                 "receive the terminal: the container's first process ended before it made one",
             )

@@ -32,14 +32,16 @@ pub fn run_to_end(
     console: Option<ConsoleSocket>,
     interactive: bool,
 ) -> Result<u8> {
-    // Before the clone, so that none is lost.
-    let signals = block_signals(console.is_some())?;
     let keyboard = match interactive && console.is_some() {
         true => Some(Keyboard::remember()?),
         false => None,
     };
     let restore = keyboard.as_ref().map(|keyboard| Restore(keyboard.clone()));
-    let mut running = container.with_some(restore).guarded().start()?;
+    let created = container.with_some(restore).guarded().create()?;
+    // Until now a signal ends us, and the sentinel does the rest. From now on, before the
+    // program runs, they are for the program.
+    let signals = block_signals(console.is_some())?;
+    let mut running = created.start()?;
     let session = console.map(|console| Session::open(console.receive()?, keyboard)).transpose()?;
     Foreground { running: &mut running, signals, session, asked: 0 }.stay()?;
     let exit = running.wait()?;
@@ -176,7 +178,13 @@ impl Session {
 
     /// After the container's end: what it has said before it.
     fn drain(&mut self) {
-        while !self.output.refused && self.output.advance() {}
+        // More than a pty holds, and an end, should somebody else still write to it.
+        for _ in 0..1024 {
+            self.output.flush();
+            if !self.output.advance() {
+                return;
+            }
+        }
     }
 
     fn resize(&self) -> Result<()> {
@@ -228,6 +236,14 @@ impl Copy {
 
     fn is_ready(&self) -> bool {
         self.awaited().is_some_and(|fd| poll(&mut [fd], PollTimeout::ZERO) == Ok(1))
+    }
+
+    /// Waits until all that is waiting is written.
+    fn flush(&mut self) {
+        while let (false, Some(fd)) = (self.waiting.is_empty(), self.awaited()) {
+            let _ = poll(&mut [fd], PollTimeout::NONE);
+            self.advance();
+        }
     }
 
     /// One read or one write, if it would not block; false if there was none.

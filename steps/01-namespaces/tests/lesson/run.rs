@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Child, ChildStdout, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use libtest_mimic::Trial;
@@ -34,6 +34,7 @@ pub fn tests() -> Vec<Trial> {
         vec![
             for_one("the_program_runs_as_who_it_should", Who::Root, users),
             for_one("the_program_runs_as_who_it_should", Who::User, users),
+            for_one("a_covered_proc_is_not_uncovered", Who::Nobody, covered_proc),
             for_one("there_is_nobody_but_root", Who::Nobody, nobody_but_root),
         ],
     ]
@@ -307,6 +308,19 @@ fn nobody_but_root(who: Who) {
         who.sh("-u 12", "true").refused(125),
         "become user 12: Invalid argument: this id is not mapped into the container's user namespace; \
          more ids take a range in /etc/subuid and /etc/subgid, and newuidmap"
+    );
+}
+
+/// As inside Docker, which covers parts of /proc. Only root can set the stage.
+fn covered_proc(_: Who) {
+    let script = "mount -t tmpfs none /proc/bus && exec setpriv --reuid 65534 --regid 65534 --clear-groups \"$0\" run true";
+    let mut command = Command::new("unshare");
+    let told = Answer::of(command.args(["--mount", "sh", "-c", script]).arg(binary())).refused(125);
+    assert_eq!(
+        told,
+        "mount proc on /proc: Operation not permitted: the kernel gives a new /proc only to who sees the \
+         old one whole, and here parts of it are covered, as inside Docker; run it there with \
+         --security-opt systempaths=unconfined"
     );
 }
 

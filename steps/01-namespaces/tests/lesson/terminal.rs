@@ -20,6 +20,7 @@ pub fn tests() -> Vec<Trial> {
         for_all("the_mode_is_given_back_after_a_kill", killed),
         for_all("a_stopped_run_leaves_the_terminal_usable", stopped),
         for_all("the_last_words_are_not_lost", last_words),
+        for_all("a_slow_reader_gets_everything", slow_reader),
         for_all("a_terminal_needs_no_terminal_outside", without_terminal),
         for_all("the_terminal_belongs_to_the_user", owner),
     ]
@@ -131,6 +132,13 @@ fn last_words(who: Who) {
         assert_eq!(answer.code, 0);
         assert!(answer.out.ends_with("19999\r\n20000\r\n") && answer.out.lines().count() == 20000);
     }
+}
+
+/// A reader that takes its time: standard output is a pipe that is full.
+fn slow_reader(who: Who) {
+    let script = "\"$0\" run -t seq 1 50000 | (sleep 0.5; tail -n 1)";
+    let answer = Answer::of(who.command("bash").args(["-c", script]).arg(crate::who::binary()));
+    assert_eq!(answer.ok(), "50000\r\n");
 }
 
 fn without_terminal(who: Who) {
