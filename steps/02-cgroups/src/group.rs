@@ -149,6 +149,8 @@ impl Group {
             };
             if let Err(error) = create_folder(folder, &give) {
                 let _ = self.folders().take(n).try_for_each(Folder::remove);
+                // This one may be another container's, but not what is empty above it.
+                folder.remove_empty_above();
                 return Err(error);
             }
         }
@@ -271,6 +273,11 @@ impl Folder {
     /// the base. rm -r would try to unlink the files, which nobody can.
     fn remove(&self) -> Result<()> {
         remove_tree(&self.path)?;
+        self.remove_empty_above();
+        Ok(())
+    }
+
+    fn remove_empty_above(&self) {
         let above = self.path.ancestors().skip(1).take_while(|path| *path != self.base);
         for path in above {
             // Another container may be in it, or come this very moment.
@@ -278,7 +285,6 @@ impl Folder {
                 break;
             }
         }
-        Ok(())
     }
 }
 
