@@ -1,6 +1,7 @@
 //! A program, the mechanisms around it, and the way from one to the other.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
@@ -179,7 +180,8 @@ fn in_new_process(
     args: &CloneArgs,
     channel: ChildEnd,
 ) -> ! {
-    let result = record_to(&channel).and_then(|()| {
+    let result = without_unwinding("set up the container", || {
+        record_to(&channel)?;
         if let Some((pidfd, namespaces)) = &args.join {
             be_born_again(pidfd.as_fd(), *namespaces, &channel)?;
         }
@@ -192,6 +194,14 @@ fn in_new_process(
     let code = error.exit_code;
     channel.say(&Message::Error(error));
     sys::exit_now(code.into())
+}
+
+/// A panic in a new process must end there. It would unwind into what the process has
+/// only inherited, and drop the parent's files and containers a second time.
+pub(crate) fn without_unwinding<T>(what: &str, act: impl FnOnce() -> Result<T>) -> Result<T> {
+    // The panic's own message is on standard error by then.
+    let result = catch_unwind(AssertUnwindSafe(act));
+    result.unwrap_or_else(|_| Err(Error::new(format!("{what}: the new process panicked"))))
 }
 
 /// Sends this process's steps to the parent, if someone listens there.
@@ -267,10 +277,10 @@ fn child_main(
     Err(process.exec(&program))
 }
 
-fn teardown(mechanisms: &mut [Box<dyn Mechanism>]) -> Result<()> {
+/// Last moment, in reverse order. Everyone gets a turn; the first error is told.
+pub(crate) fn teardown(mechanisms: &mut [Box<dyn Mechanism>]) -> Result<()> {
     let mut result = Ok(());
     for mechanism in mechanisms.iter_mut().rev() {
-        // Everyone gets a turn; the first error is told.
         result = result.and(mechanism.teardown());
     }
     result

@@ -3,7 +3,7 @@
 //! A mechanism wraps each request to the kernel in [`step`]. Nothing is recorded
 //! unless somebody listens: then a step costs two clock readings. The listener
 //! sits in the parent. The child has none: its steps cross the socket as JSON
-//! lines (see [`crate::channel`]), and the parent hands them to the listener.
+//! lines (see `channel.rs`), and the parent hands them to the listener.
 
 use std::cell::RefCell;
 use std::time::Instant;

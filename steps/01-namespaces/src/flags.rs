@@ -2,7 +2,7 @@
 
 use nix::errno::Errno;
 
-use crate::Error;
+use crate::{Error, userns};
 
 /// Every namespace that clone(2) can make: flag, name, and the file in `/proc/PID/ns`.
 pub(crate) const ALL: [(u64, &str, &str); 8] = [
@@ -25,12 +25,19 @@ pub(crate) fn names(flags: u64) -> String {
 
 /// Adds the likely cause of a refused clone.
 pub(crate) fn explain_refusal(error: Error, flags: u64) -> Error {
-    let user = flags & libc::CLONE_NEWUSER as u64 != 0;
-    if user && (error.is(Errno::EPERM) || error.is(Errno::ENOSPC) || error.is(Errno::EACCES)) {
-        return error.hint("this kernel does not let you make user namespaces; `doctor` says which switch forbids it");
+    let refused = [Errno::EPERM, Errno::EACCES].iter().any(|errno| error.is(*errno));
+    let asks_for = |flag: i32| flags & flag as u64 != 0;
+    if asks_for(libc::CLONE_NEWUSER) && (refused || error.is(Errno::ENOSPC)) {
+        error.hint("this kernel does not let you make user namespaces; `doctor` says which switch forbids it")
+    } else if refused && !userns::needed() {
+        error.hint("root here lacks CAP_SYS_ADMIN, as inside Docker; `doctor` says more")
+    } else if refused {
+        error.hint("only root, or root of a user namespace, may make these")
+    } else if error.is(Errno::ENOSYS) {
+        error.hint("the kernel is too old, or a seccomp filter hides the call; `doctor` says which")
+    } else if error.is(Errno::EINVAL) && asks_for(libc::CLONE_NEWTIME) {
+        error.hint("this kernel has no time namespaces")
+    } else {
+        error
     }
-    if error.is(Errno::EPERM) {
-        return error.hint("only root, or root of a user namespace, may make these");
-    }
-    error
 }

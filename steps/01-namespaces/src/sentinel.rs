@@ -20,6 +20,7 @@ use nix::sys::signal::SigSet;
 use nix::sys::wait::waitpid;
 use nix::unistd::{self, Pid};
 
+use crate::container::{teardown, without_unwinding};
 use crate::error::{Context, Result};
 use crate::explain;
 use crate::mechanism::Mechanism;
@@ -42,12 +43,7 @@ impl Sentinel {
         match sys::clone3(0, None, false).doing(|| "clone the sentinel")? {
             Cloned::Parent(pid, _) => Ok(Self { pid, socket: Some(ours) }),
             Cloned::Child => {
-                explain::stop_listening();
-                if retire(&theirs).is_ok() && !is_dismissed(&theirs) {
-                    for mechanism in mechanisms.iter_mut().rev() {
-                        let _ = mechanism.teardown();
-                    }
-                }
+                let _ = without_unwinding("tear down", || stand_guard(mechanisms, &theirs));
                 sys::exit_now(0)
             }
         }
@@ -72,6 +68,16 @@ impl Drop for Sentinel {
     fn drop(&mut self) {
         self.socket = None;
         let _ = waitpid(self.pid, None);
+    }
+}
+
+/// The sentinel's life.
+fn stand_guard(mechanisms: &mut [Box<dyn Mechanism>], socket: &UnixStream) -> Result<()> {
+    explain::stop_listening();
+    retire(socket)?;
+    match is_dismissed(socket) {
+        true => Ok(()),
+        false => teardown(mechanisms),
     }
 }
 

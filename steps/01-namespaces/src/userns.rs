@@ -5,7 +5,6 @@
 //! map](IdMaps::standard) the same user can: the files of all mapped ids are theirs.
 
 use std::io::Write;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
@@ -15,7 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::channel::{self, ChildEnd, Message, ParentEnd};
-use crate::container::{record_to, refuse_threads};
+use crate::container::{record_to, refuse_threads, without_unwinding};
 use crate::error::{Context, Error, Result};
 use crate::explain::step;
 use crate::flags;
@@ -95,11 +94,10 @@ fn silent_end(status: WaitStatus) -> Error {
 }
 
 fn in_new_process<T: Serialize>(work: impl FnOnce() -> Result<T>, channel: ChildEnd) -> ! {
-    let prepared = record_to(&channel).and_then(|()| prepare(&channel));
-    let result = prepared.and_then(|()| {
-        // A panic's message is on standard error already.
-        let work = catch_unwind(AssertUnwindSafe(work));
-        work.unwrap_or_else(|_| Err(Error::new("work in a user namespace: the child panicked")))
+    let result = without_unwinding("work in a user namespace", || {
+        record_to(&channel)?;
+        prepare(&channel)?;
+        work()
     });
     let message = result.and_then(|value| {
         let value = serde_json::to_value(value);

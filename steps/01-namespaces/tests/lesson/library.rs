@@ -56,6 +56,16 @@ pub fn tests() -> Vec<Trial> {
             second teardown
             first teardown
             second in_child: it was told to fail
+            -- panic in_child
+            first before_clone
+            second before_clone
+            first in_parent
+            second in_parent
+            first in_child
+            second in_child
+            second teardown
+            first teardown
+            set up the container: the new process panicked
             -- program
             first before_clone
             first in_parent
@@ -102,7 +112,7 @@ pub fn tests() -> Vec<Trial> {
             Ok((0, "words"))
             Ok(7)
             Err(Error { doing: "no", errno: None, hint: Some("really"), exit_code: 9 })
-            work in a user namespace: the child panicked
+            work in a user namespace: the new process panicked
             work in a user namespace: the child gave no answer: it was killed by SIGABRT
             work in a user namespace: the child gave no answer: it ended with code 3
             "#) }
@@ -144,6 +154,7 @@ impl Witness {
 
     fn sees(&self, moment: &str) -> Result<()> {
         println!("{} {moment}", self.name);
+        assert!(format!("panic {moment}") != self.fails, "it was told to panic");
         match moment == self.fails {
             true => Err(Error::new(format!("{} {moment}", self.name)).hint("it was told to fail")),
             false => Ok(()),
@@ -191,7 +202,8 @@ fn moments() {
 }
 
 fn errors() {
-    for moment in ["before_clone", "in_parent", "in_child"] {
+    std::panic::set_hook(Box::new(|_| {}));
+    for moment in ["before_clone", "in_parent", "in_child", "panic in_child"] {
         println!("-- {moment}");
         println!("{}", container("", moment).guarded().start().err().unwrap());
     }

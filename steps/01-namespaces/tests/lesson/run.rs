@@ -34,6 +34,7 @@ pub fn tests() -> Vec<Trial> {
         vec![
             for_one("the_program_runs_as_who_it_should", Who::Root, users),
             for_one("the_program_runs_as_who_it_should", Who::User, users),
+            for_one("root_without_its_rights_is_told_so", Who::Root, powerless_root),
             for_one("a_covered_proc_is_not_uncovered", Who::Nobody, covered_proc),
             for_one("there_is_nobody_but_root", Who::Nobody, nobody_but_root),
         ],
@@ -308,6 +309,17 @@ fn nobody_but_root(who: Who) {
         who.sh("-u 12", "true").refused(125),
         "become user 12: Invalid argument: this id is not mapped into the container's user namespace; \
          more ids take a range in /etc/subuid and /etc/subgid, and newuidmap"
+    );
+}
+
+/// As inside Docker.
+fn powerless_root(who: Who) {
+    let mut command = who.command("setpriv");
+    command.args(["--inh-caps=-sys_admin", "--bounding-set=-sys_admin"]).arg(binary());
+    assert_eq!(
+        Answer::of(command.args(["run", "true"])).refused(125),
+        "clone3(CLONE_NEWNS|CLONE_NEWPID|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWNET|CLONE_NEWCGROUP): \
+         Operation not permitted: root here lacks CAP_SYS_ADMIN, as inside Docker; `doctor` says more"
     );
 }
 
