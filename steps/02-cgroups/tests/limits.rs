@@ -5,9 +5,9 @@ mod common;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use cgroups::{Hierarchy, Mounts};
-use common::Lab;
-use testkit::{Needs, test};
+use cgroups::{Group, Hierarchy, Mounts};
+use common::{Lab, SOON};
+use testkit::{Needs, test, wait_until};
 
 fn main() {
     testkit::main(vec![
@@ -46,13 +46,16 @@ fn memory_kills_a_child() {
 }
 
 fn fork_bomb() {
-    // The built-in `read` waits without a process; the bomb's own shells die of it.
-    let bomb = "bomb() { bomb | bomb & }; bomb; read nothing";
+    // Shells that cannot fork die. The first one forks once, while it still can, and
+    // then waits in a built-in.
+    let bomb = "bomb() { bomb | bomb & }; bomb & read nothing";
     let lab = Lab::new();
     let mut command =
         lab.command("run", &["-i", "--pids-limit", "20", "--name", "box", "sh", "-c", bomb]);
     let command = command.stdin(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("start the binary");
+    let name = format!("{}/box", lab.parent);
+    assert!(wait_until(SOON, || Group::open(&name).is_ok()), "it starts");
     std::thread::sleep(Duration::from_secs(1));
     let pids = lab.stats().pids;
     assert!(pids.current <= 20 && pids.limit == Some(20), "{pids:?}");
