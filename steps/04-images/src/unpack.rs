@@ -3,10 +3,10 @@
 //! A layer comes from anywhere, and it is unpacked by root. Three rules keep it inside
 //! of its folder, whatever it says:
 //!
-//! 1. Every walk is the kernel's, and starts at the folder's descriptor ([`folder`]).
+//! 1. Every walk is the kernel's, and starts at the folder's descriptor (`folder`).
 //! 2. Everything is made new, under one plain name, and never opened if it exists:
 //!    no file, fifo, device or link that an earlier entry made is written through.
-//! 3. Whatever has a length or a count has a limit ([`archive`], [`UnpackOptions`]).
+//! 3. Whatever has a length or a count has a limit (`archive`, [`UnpackOptions`]).
 //!
 //! What a layer removes from the layers below it is written in the archive as files
 //! named `.wh.NAME`; overlayfs wants a character device 0:0 named NAME. A folder that
