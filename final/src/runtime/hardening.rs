@@ -4,7 +4,6 @@
 //! The order is forced by the kernel:
 //!
 //! ```text
-//!   standard streams        their owner is the user, while we may still give them away
 //!   no_new_privs            from here on, execve gains nothing
 //!   seccomp, without it     needs CAP_SYS_ADMIN, so before the capabilities go
 //!   bounding set            needs CAP_SETPCAP
@@ -13,35 +12,20 @@
 //!   seccomp, with it        as late as can be: the list need not allow the above
 //! ```
 
-use std::os::fd::{AsFd, BorrowedFd};
 use std::str::FromStr;
 
 use caps::{CapSet, Capability, CapsHashSet};
 use namespaces::explain::step;
-use namespaces::{Context, Error, Mechanism, Result};
-use nix::errno::Errno;
+use namespaces::{Context, Error, Mechanism, Result, User};
 use nix::sys::prctl;
-use nix::sys::stat::{SFlag, fstat, major, minor};
-use nix::unistd::{Gid, Uid, fchown, setgroups, setresgid, setresuid};
 use oci_spec::runtime::{Capabilities, LinuxCapabilities};
 
 use super::CHAPTER_SECURITY as CHAPTER;
 use super::seccomp::Filter;
 
-/// Who the program runs as, in the container's numbers.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Identity {
-    /// User.
-    pub uid: u32,
-    /// Primary group.
-    pub gid: u32,
-    /// All other groups.
-    pub groups: Vec<u32>,
-}
-
 /// Who the program is, and what that may do.
 pub struct Hardening {
-    user: Box<dyn Fn() -> Result<Identity>>,
+    user: User,
     capabilities: Sets,
     no_new_privileges: bool,
     seccomp: Option<Filter>,
@@ -58,21 +42,9 @@ struct Sets {
 }
 
 impl Hardening {
-    /// A process of user 0 without capabilities.
-    pub fn new() -> Self {
-        Self {
-            user: Box::new(|| Ok(Identity::default())),
-            capabilities: Sets::default(),
-            no_new_privileges: false,
-            seccomp: None,
-        }
-    }
-
-    /// Runs as the user that `look_up` names. It is asked inside of the container,
-    /// whose own `/etc/passwd` counts.
-    pub fn user(mut self, look_up: impl Fn() -> Result<Identity> + 'static) -> Self {
-        self.user = Box::new(look_up);
-        self
+    /// A process of this user without capabilities.
+    pub fn new(user: User) -> Self {
+        Self { user, capabilities: Sets::default(), no_new_privileges: false, seccomp: None }
     }
 
     /// With these capabilities, as far as the engine has them itself.
@@ -108,9 +80,6 @@ impl Hardening {
 
 impl Mechanism for Hardening {
     fn in_child(&self) -> Result<()> {
-        let user = (self.user)()?;
-        own_standard_streams(user.uid)?;
-
         // Nothing may be gained any more. Or the filter comes first, with our own rights.
         if self.no_new_privileges {
             step(
@@ -132,11 +101,7 @@ impl Mechanism for Hardening {
 
         // Become the user, without losing by that what is kept below.
         prctl::set_keepcaps(true).doing(|| "prctl(PR_SET_KEEPCAPS)")?;
-        step(
-            CHAPTER,
-            || format!("setresgid({0}), setresuid({1})", user.gid, user.uid),
-            || become_user(&user),
-        )?;
+        self.user.in_child()?;
         prctl::set_keepcaps(false).doing(|| "prctl(PR_SET_KEEPCAPS)")?;
 
         // What this process itself may do.
@@ -150,32 +115,6 @@ impl Mechanism for Hardening {
     }
 }
 
-/// A pipe or a terminal belongs to whoever made it: us. The user must be able to
-/// open `/dev/stdout` again.
-fn own_standard_streams(uid: u32) -> Result<()> {
-    let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
-    for fd in [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()] {
-        if !is_ours_alone(fd, uid) {
-            continue;
-        }
-        match fchown(fd, Some(Uid::from_raw(uid)), None) {
-            // It is not ours to give, or the user does not exist in our user namespace.
-            Ok(()) | Err(Errno::EPERM | Errno::EINVAL | Errno::EROFS) => {}
-            Err(errno) => return Err(Error::os("give the standard streams to the user", errno)),
-        }
-    }
-    Ok(())
-}
-
-/// A pipe or a terminal that the user does not own yet. Not `/dev/null`, which is
-/// everybody's, nor a file of the caller's.
-fn is_ours_alone(fd: BorrowedFd, uid: u32) -> bool {
-    let Ok(stat) = fstat(fd) else { return false };
-    let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
-    let null = (major(stat.st_rdev), minor(stat.st_rdev)) == (1, 3);
-    stat.st_uid != uid && (kind == SFlag::S_IFIFO || kind == SFlag::S_IFCHR && !null)
-}
-
 fn drop_bounding(keep: &CapsHashSet) -> Result<()> {
     for capability in caps::all().difference(keep) {
         // A capability that this kernel does not know is not there to be dropped.
@@ -185,26 +124,6 @@ fn drop_bounding(keep: &CapsHashSet) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn become_user(user: &Identity) -> Result<()> {
-    let groups: Vec<_> = user.groups.iter().copied().map(Gid::from_raw).collect();
-    match setgroups(&groups) {
-        // A user namespace with a single id has no other groups, and may not drop any.
-        Err(Errno::EPERM) if groups.is_empty() => {}
-        done => done.doing(|| "set the user's groups")?,
-    }
-    let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
-    setresgid(gid, gid, gid).map_err(|errno| unmapped("group", user.gid, errno))?;
-    setresuid(uid, uid, uid).map_err(|errno| unmapped("user", user.uid, errno))
-}
-
-fn unmapped(what: &str, id: u32, errno: Errno) -> Error {
-    let error = Error::os(format!("become {what} {id}"), errno);
-    match errno {
-        Errno::EINVAL => error.hint(format!("the container's user namespace has no {what} {id}")),
-        _ => error,
-    }
 }
 
 impl Sets {

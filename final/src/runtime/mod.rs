@@ -1,8 +1,20 @@
 //! OCI runtime-spec in, mechanisms out, and the process that owns the container.
 
-pub mod hardening;
+mod container;
+mod hardening;
+mod instructions;
+mod limits;
+mod mounts;
+mod reconcile;
 pub mod seccomp;
+mod settings;
+pub mod shim;
+mod spec;
 mod sys;
+
+pub use instructions::{AutoRemove, ExecInstructions, Instructions, NetworkPlan, Session};
+pub use reconcile::{Found, reconcile};
+pub use spec::{DEFAULT_CAPABILITIES, default_spec, device_rule, docker_capabilities};
 
 /// The chapter of the book on capabilities, seccomp and the rest of the hardening.
 const CHAPTER_SECURITY: u8 = 10;

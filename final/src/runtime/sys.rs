@@ -1,7 +1,11 @@
 //! The system calls that need `unsafe`. All of this crate's `unsafe` is here.
 #![allow(unsafe_code)]
 
+use std::ffi::CStr;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
 use nix::errno::Errno;
+use nix::poll::PollFd;
 
 /// seccomp(2): installs a filter in this thread.
 pub(super) fn seccomp(program: &[libc::sock_filter]) -> Result<(), Errno> {
@@ -12,4 +16,98 @@ pub(super) fn seccomp(program: &[libc::sock_filter]) -> Result<(), Errno> {
         libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program)
     };
     Errno::result(done).map(drop)
+}
+
+/// A second mount of the file that `path` names, attached nowhere, that cannot be
+/// written through: open_tree(2) and mount_setattr(2).
+pub(super) fn read_only_clone(path: &CStr) -> Result<OwnedFd, Errno> {
+    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
+    // SAFETY: the path is a C string that outlives the call.
+    let fd = unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) };
+    // SAFETY: the kernel has just made the descriptor, and nobody else owns it.
+    let tree = unsafe { OwnedFd::from_raw_fd(Errno::result(fd)? as i32) };
+    let attributes = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_RDONLY,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    // SAFETY: the empty path means the descriptor itself; the attributes outlive the
+    // call and are as long as we say.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const attributes,
+            size_of_val(&attributes),
+        )
+    };
+    Errno::result(done).map(|_| tree)
+}
+
+/// Tells a terminal its size: ioctl_tty(2), TIOCSWINSZ.
+pub(super) fn set_window_size(terminal: BorrowedFd, rows: u16, columns: u16) -> Result<(), Errno> {
+    let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the kernel reads a winsize there, which outlives the call.
+    let done = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) };
+    Errno::result(done).map(drop)
+}
+
+/// poll(2) without a timeout, after giving back what is not needed meanwhile: the
+/// allocator's free pages, and those of the program itself, which the kernel reads
+/// again on demand. Nothing comes in between, or it would be read again at once.
+pub(super) fn poll_with_little_memory(fds: &mut [PollFd]) -> Result<i32, Errno> {
+    let mut segments = Segments { count: 0, ranges: [(0, 0); 16] };
+    // SAFETY: the first frees what is not in use. The callback matches the signature
+    // that is asked for, and its data is what it takes it for. PollFd is a transparent
+    // pollfd, and there are that many.
+    let ready = unsafe {
+        #[cfg(target_env = "gnu")]
+        libc::malloc_trim(0);
+        libc::dl_iterate_phdr(Some(find_clean_segments), (&raw mut segments).cast());
+        for (start, length) in &segments.ranges[..segments.count] {
+            // A private file mapping without write permission has no content of its
+            // own; the next access reads the same bytes from the file.
+            libc::madvise(*start as *mut libc::c_void, *length, libc::MADV_DONTNEED);
+        }
+        libc::poll(fds.as_mut_ptr().cast(), fds.len() as libc::nfds_t, -1)
+    };
+    Errno::result(ready)
+}
+
+/// Start and length of memory in whole pages.
+struct Segments {
+    count: usize,
+    ranges: [(usize, usize); 16],
+}
+
+/// Finds every segment of the program that can never have been written to.
+unsafe extern "C" fn find_clean_segments(
+    object: *mut libc::dl_phdr_info,
+    _: libc::size_t,
+    segments: *mut libc::c_void,
+) -> libc::c_int {
+    const PAGE: usize = 4096;
+    // SAFETY: dl_iterate_phdr hands over a valid object with that many headers, and
+    // what the caller gave it.
+    let (object, headers, segments) = unsafe {
+        let object = &*object;
+        let headers = std::slice::from_raw_parts(object.dlpi_phdr, object.dlpi_phnum.into());
+        (object, headers, &mut *segments.cast::<Segments>())
+    };
+    let clean = |header: &&libc::Elf64_Phdr| {
+        header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0
+    };
+    for header in headers.iter().filter(clean) {
+        let start = (object.dlpi_addr + header.p_vaddr) as usize;
+        let end = start + header.p_filesz as usize;
+        let (first, last) = (start.next_multiple_of(PAGE), end / PAGE * PAGE);
+        if first < last && segments.count < segments.ranges.len() {
+            segments.ranges[segments.count] = (first, last - first);
+            segments.count += 1;
+        }
+    }
+    0
 }

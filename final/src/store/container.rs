@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use namespaces::{Context, Result};
 
-use super::{Lock, State, record};
+use super::{Lock, Names, State, record};
 
 /// What a container's folder and an exec's have in common: a shim lives there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,6 +117,12 @@ impl ContainerDir {
     /// Where the root is mounted, in the container's mount namespace alone.
     pub fn rootfs(&self) -> PathBuf {
         self.path().join("rootfs")
+    }
+
+    /// The names of the containers in the same store.
+    pub fn names(&self) -> Names {
+        let root = self.path().ancestors().nth(2).unwrap_or(Path::new("/"));
+        Names::at(root.join("names"))
     }
 
     /// The folder of one exec, whether it exists or not.

@@ -1,5 +1,8 @@
 //! What became of a container, as its shim has seen it.
 
+use std::net::Ipv4Addr;
+
+use networking::Published;
 use serde::{Deserialize, Serialize};
 
 use super::Record;
@@ -38,6 +41,12 @@ pub struct State {
     pub oom_killed: bool,
     /// Why it never ran, or what its end has to do with us.
     pub error: Option<String>,
+    /// Its address, while it runs in a network that gives one.
+    #[serde(default)]
+    pub address: Option<Ipv4Addr>,
+    /// Its published ports, as they became.
+    #[serde(default)]
+    pub ports: Vec<Published>,
 }
 
 impl Record for State {

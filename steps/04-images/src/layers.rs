@@ -54,11 +54,6 @@ impl Layers {
         Ok(Self { dir })
     }
 
-    /// The folder.
-    pub(crate) fn dir(&self) -> &Path {
-        &self.dir
-    }
-
     /// Where an unpacked layer is, if it is here.
     pub(crate) fn path(&self, diff_id: &Digest) -> PathBuf {
         self.dir.join(diff_id.hex())
@@ -98,7 +93,7 @@ impl Layers {
             if !is_still(&lock, &partial) {
                 continue;
             }
-            let new = NewLayer { layers: self.clone(), diff_id: *diff_id, partial, _lock: lock };
+            let new = NewLayer { layers: self.clone(), diff_id: *diff_id, partial, lock };
             if self.has(diff_id) {
                 break;
             }
@@ -145,7 +140,7 @@ pub(crate) struct NewLayer {
     layers: Layers,
     diff_id: Digest,
     partial: PathBuf,
-    _lock: Flock<File>,
+    lock: Flock<File>,
 }
 
 impl NewLayer {
@@ -167,7 +162,12 @@ impl NewLayer {
         Ok(())
     }
 
-    /// Shows the layer to everyone. It was announced.
+    /// Puts its bytes on the disk.
+    pub(crate) fn sync(&self) -> Result<()> {
+        nix::unistd::syncfs(&*self.lock).doing(|| format!("sync {}", self.partial.display()))
+    }
+
+    /// Shows the layer to everyone. Its bytes must be on the disk before.
     pub(crate) fn commit(self, record: &Record) -> Result<()> {
         let json = serde_json::to_vec(record).expect("a record is JSON");
         let (file, path) =

@@ -32,7 +32,6 @@ mod store;
 mod sys;
 mod tls;
 pub mod unpack;
-mod unsynced;
 
 pub use auth::{Credentials, DockerConfig};
 pub use bars::Bars;

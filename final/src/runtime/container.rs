@@ -1,0 +1,284 @@
+//! OCI runtime-spec in, mechanisms out.
+//!
+//! Everything is decided here; nothing has happened yet, but for the network's
+//! reservations, which the mechanism gives back. The order of the mechanisms:
+//!
+//! ```text
+//!   namespaces   cgroup   network   sysctls   root   terminal   limits   hardening
+//! ```
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use cgroups::Cgroup;
+use namespaces::{
+    ConsoleSocket, Container, Context, Error, IdMaps, Join, Namespaces, Process, Result, Size,
+    Terminal, User,
+};
+use networking::{Endpoint, Networks, Published};
+use nix::unistd::Pid;
+use oci_spec::runtime::{Linux, LinuxNamespaceType as Kind, Process as OciProcess, Spec};
+use rootfs::{DevConsole, Mount, Rootfs, Upper};
+
+use super::hardening::Hardening;
+use super::instructions::{ExecInstructions, Instructions, NetworkPlan, Session};
+use super::seccomp::Filter;
+use super::settings::{ProcessLimits, Sysctls, WorkingDirectory};
+use super::shim::Streams;
+use super::{limits, mounts};
+use crate::store::ContainerDir;
+
+/// A container that can be created, and what belongs to it.
+pub struct Prepared {
+    /// The container.
+    pub container: Container,
+    /// Its streams.
+    pub streams: Source,
+    /// Its cgroup, by name.
+    pub cgroup: Option<String>,
+    /// Its address, where it has one of its own.
+    pub address: Option<Ipv4Addr>,
+    /// Its ports, as they were published.
+    pub ports: Vec<Published>,
+}
+
+/// Where the program's streams come from.
+pub enum Source {
+    /// They are there.
+    Pipes(Streams),
+    /// A terminal, which the child makes and sends.
+    Terminal(ConsoleSocket),
+}
+
+impl Source {
+    /// The streams, once the container has been created.
+    pub fn open(self) -> Result<Streams> {
+        match self {
+            Source::Pipes(streams) => Ok(streams),
+            Source::Terminal(socket) => Streams::terminal(socket.receive()?),
+        }
+    }
+}
+
+/// From the configuration to the mechanisms.
+///
+/// # Errors
+/// What the configuration asks for and there is no way to do; an address or a port
+/// that is not free.
+pub fn container(spec: &Spec, instructions: &Instructions, dir: &ContainerDir) -> Result<Prepared> {
+    let missing = |what| Error::new(format!("read {}: it has no {what}", dir.config().display()));
+    let process = spec.process().as_ref().ok_or_else(|| missing("process"))?;
+    let linux = spec.linux().as_ref().ok_or_else(|| missing("linux section"))?;
+
+    // What the program is, and its streams.
+    let (program, streams, terminal) = session(process, &instructions.session, instructions.init)?;
+
+    // Where it is in the network decides over three files in its root.
+    let plan = instructions.network.as_ref();
+    let network = plan.map(|plan| reserve(plan, &dir.id())).transpose()?;
+    let files = match (&network, plan) {
+        (Some(endpoint), Some(plan)) => names(endpoint, plan, dir)?,
+        _ => Vec::new(),
+    };
+    let address = network.as_ref().and_then(Endpoint::address);
+    let ports = network.as_ref().map(|endpoint| endpoint.published().to_vec()).unwrap_or_default();
+
+    let cgroup = linux.cgroups_path().as_ref();
+    let cgroup = cgroup.map(|path| path.to_string_lossy().trim_matches('/').to_owned());
+    let resources = linux.resources().clone().unwrap_or_default();
+    let group = cgroup
+        .as_deref()
+        .map(|name| Cgroup::new(name, limits::limits(&resources), limits::devices(&resources)));
+    let sysctls = linux.sysctl().clone().unwrap_or_default().into_iter().collect();
+
+    let container = Container::new(program)
+        .with(namespaces(spec, linux)?)
+        .with_some(group)
+        .with_some(network)
+        .with(Sysctls(sysctls))
+        .with(root(spec, linux, instructions, files, dir)?)
+        .with(WorkingDirectory(process.cwd().clone()));
+    let container = match terminal {
+        Some(terminal) => container.with(terminal).with(DevConsole),
+        None => container,
+    }
+    .with(process_limits(process))
+    .with(hardening(process, &instructions.session, linux)?);
+    Ok(Prepared { container, streams, cgroup, address, ports })
+}
+
+/// One more process in a running container: [`Join`] in the place of the namespaces.
+pub fn exec(exec: &ExecInstructions, spec: &Spec, pid: Pid) -> Result<Prepared> {
+    let linux = spec.linux().clone().unwrap_or_default();
+    let process = &exec.process;
+    let (program, streams, terminal) = session(process, &exec.session, false)?;
+    let linux = match exec.privileged {
+        true => without_seccomp(linux),
+        false => linux,
+    };
+    let container = Container::new(program)
+        .with(Join::pid(pid)?)
+        .with(group_of(&linux, pid)?)
+        .with_some(terminal)
+        .with(process_limits(process))
+        .with(hardening(process, &exec.session, &linux)?);
+    Ok(Prepared { container, streams, cgroup: None, address: None, ports: Vec::new() })
+}
+
+/// The container's cgroup. Its first process may have moved into one below, as
+/// systemd does; and an ordinary user's container may have none of its own.
+fn group_of(linux: &Linux, pid: Pid) -> Result<Cgroup> {
+    let named = linux.cgroups_path().as_ref().map(|path| path.to_string_lossy());
+    let existing = named.and_then(|name| Cgroup::existing(name.trim_matches('/')).ok());
+    existing.map_or_else(|| Cgroup::beside(pid), Ok)
+}
+
+fn without_seccomp(mut linux: Linux) -> Linux {
+    linux.set_seccomp(None);
+    linux
+}
+
+/// The program, and its streams: pipes, or a terminal.
+fn session(
+    oci: &OciProcess,
+    session: &Session,
+    init: bool,
+) -> Result<(Process, Source, Option<Terminal>)> {
+    let mut process = Process::new(oci.args().clone().unwrap_or_default());
+    let pair = |entry: &String| {
+        let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
+        (name.into(), value.into())
+    };
+    process.env = oci.env().iter().flatten().map(pair).collect();
+    process.cwd = oci.cwd().clone();
+    process.umask = oci.user().umask().unwrap_or(0o022);
+    process.init = init;
+    process.die_with_parent = true;
+    if oci.terminal() == Some(true) {
+        let size = session.tty_size.map(|(rows, columns)| Size { rows, columns });
+        let (terminal, socket) = Terminal::new(size)?;
+        process.stdio = Some(null()?);
+        Ok((process, Source::Terminal(socket), Some(terminal)))
+    } else {
+        let (streams, theirs) = Streams::pipes(session.open_stdin)?;
+        process.stdio = Some(theirs);
+        Ok((process, Source::Pipes(streams), None))
+    }
+}
+
+/// Until the terminal is there, the child must not hold what is ours.
+fn null() -> Result<[std::os::fd::OwnedFd; 3]> {
+    let open = || fs::File::options().read(true).write(true).open("/dev/null");
+    let open = || open().doing(|| "open /dev/null").map(Into::into);
+    Ok([open()?, open()?, open()?])
+}
+
+fn namespaces(spec: &Spec, linux: &Linux) -> Result<Namespaces> {
+    let mut namespaces = Namespaces::none();
+    for namespace in linux.namespaces().iter().flatten() {
+        if let Some(path) = namespace.path() {
+            return Err(Error::new(format!("join the namespace {}", path.display()))
+                .hint("only whole containers can be joined so far"));
+        }
+        namespaces = match namespace.typ() {
+            Kind::User => namespaces.user(IdMaps::standard()),
+            Kind::Mount => namespaces.and(libc::CLONE_NEWNS),
+            Kind::Cgroup => namespaces.and(libc::CLONE_NEWCGROUP),
+            Kind::Uts => namespaces.and(libc::CLONE_NEWUTS),
+            Kind::Ipc => namespaces.and(libc::CLONE_NEWIPC),
+            Kind::Pid => namespaces.and(libc::CLONE_NEWPID),
+            Kind::Network => namespaces.and(libc::CLONE_NEWNET),
+            Kind::Time => namespaces.and(libc::CLONE_NEWTIME),
+        };
+    }
+    if let Some(name) = spec.hostname() {
+        namespaces = namespaces.hostname(name);
+    }
+    if let Some(name) = spec.domainname() {
+        namespaces = namespaces.domainname(name);
+    }
+    Ok(namespaces)
+}
+
+fn reserve(plan: &NetworkPlan, id: &str) -> Result<Endpoint> {
+    let networks = Networks::open(&plan.root)?;
+    let find_pid = |name: &str| {
+        plan.join
+            .ok_or_else(|| Error::new(format!("join the network of {name}: it is not running")))
+    };
+    Endpoint::reserve(&networks, &plan.mode, id, &plan.ports, find_pid)
+}
+
+/// Writes `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf` into the container's
+/// folder, to be mounted over the image's.
+fn names(endpoint: &Endpoint, plan: &NetworkPlan, dir: &ContainerDir) -> Result<Vec<Mount>> {
+    let Some(files) = endpoint.files(&plan.hostname, &plan.names)? else { return Ok(Vec::new()) };
+    let files =
+        [("hosts", files.hosts), ("hostname", files.hostname), ("resolv.conf", files.resolv_conf)];
+    let write = |(name, text): (&str, String)| {
+        let path = dir.path().join(name);
+        fs::write(&path, text).doing(|| format!("write {}", path.display()))?;
+        Ok(Mount::bind(path, Path::new("/etc").join(name)))
+    };
+    files.into_iter().map(write).collect()
+}
+
+fn root(
+    spec: &Spec,
+    linux: &Linux,
+    instructions: &Instructions,
+    files: Vec<Mount>,
+    dir: &ContainerDir,
+) -> Result<Rootfs> {
+    let asked = spec.mounts().iter().flatten();
+    let mut mounts =
+        asked.map(|oci| mounts::mount(oci, instructions)).collect::<Result<Vec<Mount>>>()?;
+    // What the user mounts there counts, not ours.
+    let is_free = |file: &Mount| mounts.iter().all(|mount| mount.destination != file.destination);
+    let files: Vec<_> = files.into_iter().filter(is_free).collect();
+    mounts.extend(files);
+    let oci_root = spec.root().as_ref();
+    let (layers, upper) = match instructions.layers.as_slice() {
+        [] => {
+            (vec![dir.path().join(oci_root.map_or(Path::new("rootfs"), |root| root.path()))], None)
+        }
+        layers => (layers.to_vec(), Some(Upper { upper: dir.upper(), work: dir.work() })),
+    };
+    let more = linux.devices().iter().flatten().map(mounts::device);
+    let paths = |paths: &Option<Vec<String>>| paths.iter().flatten().map(Into::into).collect();
+    let mut root = Rootfs::new(layers, upper, dir.rootfs());
+    root.mounts = mounts;
+    root.devices.extend(more);
+    root.masked = paths(linux.masked_paths());
+    root.readonly_paths = paths(linux.readonly_paths());
+    root.read_only = oci_root.and_then(|root| root.readonly()).unwrap_or(false);
+    root.volatile = instructions.volatile;
+    Ok(root)
+}
+
+fn process_limits(process: &OciProcess) -> ProcessLimits {
+    ProcessLimits {
+        rlimits: process.rlimits().clone().unwrap_or_default(),
+        oom_score_adj: process.oom_score_adj(),
+    }
+}
+
+fn hardening(process: &OciProcess, session: &Session, linux: &Linux) -> Result<Hardening> {
+    let filter = linux.seccomp().as_ref().map(Filter::compile).transpose()?;
+    let capabilities = process.capabilities().clone().unwrap_or_default();
+    Ok(Hardening::new(user(process, session)?)
+        .capabilities(&capabilities)
+        .no_new_privileges(process.no_new_privileges().unwrap_or(false))
+        .seccomp(filter))
+}
+
+fn user(process: &OciProcess, session: &Session) -> Result<User> {
+    let oci = process.user();
+    let groups = oci.additional_gids().clone().unwrap_or_default();
+    let user = match session.user.as_str() {
+        "" => User::new(oci.uid(), oci.gid(), &groups),
+        name => name.parse::<User>()?,
+    };
+    Ok(session.groups.iter().fold(user, |user, group| user.and_group(group)))
+}

@@ -1,0 +1,96 @@
+//! What a shim is told beside the OCI configuration, which has no words for it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use networking::{Mode, Port, files::Names};
+use oci_spec::runtime::Process;
+use serde::{Deserialize, Serialize};
+
+use super::shim::LogOptions;
+use crate::store::Record;
+
+/// `containers/<id>/shim.json`, written by the engine before the shim is launched.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Instructions {
+    /// The image's layers, the bottom one first. None: `root.path` is the root.
+    pub layers: Vec<PathBuf>,
+    /// The container's changes need not survive the machine's sudden end.
+    pub volatile: bool,
+    /// Destinations of volumes that the image's content is copied to when empty.
+    pub copy_up: Vec<PathBuf>,
+    /// For some destinations, the part of the source that is mounted.
+    pub subpaths: BTreeMap<PathBuf, PathBuf>,
+    /// The network; `None`: as the OCI configuration's namespaces have it.
+    pub network: Option<NetworkPlan>,
+    /// The log.
+    pub log: LogOptions,
+    /// Remove the container when it has ended, and this name with it.
+    pub auto_remove: Option<AutoRemove>,
+    /// Run a small init as the first process.
+    pub init: bool,
+    /// Who the program runs as, and with what input.
+    #[serde(flatten)]
+    pub session: Session,
+}
+
+impl Record for Instructions {
+    const VERSION: u32 = 1;
+}
+
+/// `--rm`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct AutoRemove {
+    /// The container's name, to be released.
+    pub name: String,
+}
+
+/// What a container's program and an exec's have in common.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Session {
+    /// `name|uid[:group|gid]`, looked up inside; empty: `process.user` counts.
+    pub user: String,
+    /// Supplementary groups by name or number, beside those of `process.user`.
+    pub groups: Vec<String>,
+    /// Keep standard input open; without, it is empty.
+    pub open_stdin: bool,
+    /// Close it when the first client that is attached to it ends its own.
+    pub stdin_once: bool,
+    /// Rows and columns of the terminal, if there is one.
+    pub tty_size: Option<(u16, u16)>,
+}
+
+/// The container's place in a network.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NetworkPlan {
+    /// The engine's root, under which networks and leases are kept.
+    pub root: PathBuf,
+    /// Whose network.
+    pub mode: Mode,
+    /// For another container's network: that one's first process.
+    pub join: Option<u32>,
+    /// The ports to publish.
+    pub ports: Vec<Port>,
+    /// The container's own name, for `/etc/hosts` and `/etc/hostname`.
+    pub hostname: String,
+    /// What is said about other names.
+    pub names: Names,
+}
+
+/// `execs/<id>/exec.json`, written by the engine before the exec's shim is launched.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ExecInstructions {
+    /// What to run. Capabilities and rlimits are those given here.
+    pub process: Process,
+    /// Without the container's seccomp list.
+    pub privileged: bool,
+    /// Who the program runs as, and with what input.
+    #[serde(flatten)]
+    pub session: Session,
+}
+
+impl Record for ExecInstructions {
+    const VERSION: u32 = 1;
+}

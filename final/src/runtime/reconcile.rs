@@ -1,0 +1,87 @@
+//! What is done about a container whose shim was killed.
+//!
+//! The kernel has killed the container with it, and taken back mounts and
+//! namespaces. Left are the cgroup, the address, the ports' rules, and a record that
+//! says "running".
+
+use std::fs;
+
+use cgroups::Cgroup;
+use namespaces::{Context, Error, Result};
+use networking::Networks;
+use nix::errno::Errno;
+use oci_spec::runtime::Spec;
+
+use super::Instructions;
+use super::shim::{self, SOCKET};
+use crate::store::{self, ContainerDir, Lock, State, Status, now};
+
+/// What a container was found to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// It has a shim, which knows more.
+    Owned,
+    /// Nobody owns it, and there is nothing to do: it has not run yet, or has ended.
+    Settled(State),
+    /// Its shim was killed. What was left of it is gone now, and its state is this.
+    Dead(State),
+    /// The same, and it was to be removed at its end: it is.
+    Removed,
+}
+
+/// Looks at a container, and cleans up behind a shim that was killed.
+pub fn reconcile(dir: &ContainerDir) -> Result<Found> {
+    if !dir.lock_path().exists() {
+        return dir.state().map(Found::Settled);
+    }
+    // Held until the end: of two engines only one cleans up.
+    let Some(_lock) = Lock::try_exclusive(&dir.lock_path())? else { return Ok(Found::Owned) };
+    let state = dir.state()?;
+    // The shim removes its socket when it has tidied up.
+    let socket = dir.path().join(SOCKET);
+    if !state.is_alive() && !socket.exists() {
+        return Ok(Found::Settled(state));
+    }
+    give_back(dir)?;
+    let _ = fs::remove_file(&socket);
+    let instructions: Instructions = store::read(&dir.instructions())?.unwrap_or_default();
+    if let Some(removal) = &instructions.auto_remove {
+        dir.names().release(&removal.name, &dir.id())?;
+        shim::remove(dir)?;
+        return Ok(Found::Removed);
+    }
+    let state = if state.is_alive() { dead(state) } else { state };
+    dir.set_state(&state, true)?;
+    Ok(Found::Dead(state))
+}
+
+fn dead(state: State) -> State {
+    State {
+        status: Status::Dead,
+        pid: 0,
+        finished_at: Some(now()),
+        exit_code: Some(128 + libc::SIGKILL),
+        error: Some("its shim was killed, and the container with it".into()),
+        ..state
+    }
+}
+
+/// The cgroup, with whoever is left in it, and what the network holds for it.
+fn give_back(dir: &ContainerDir) -> Result<()> {
+    let bytes = fs::read(dir.config()).doing(|| format!("read {}", dir.config().display()))?;
+    let spec: Spec = serde_json::from_slice(&bytes)
+        .map_err(|error| Error::new(format!("read {}: {error}", dir.config().display())))?;
+    let path = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_ref());
+    if let Some(path) = path {
+        match Cgroup::open(path.to_string_lossy().trim_matches('/')) {
+            Ok(group) => group.remove()?,
+            Err(error) if error.is(Errno::ENOENT) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let instructions: Instructions = store::read(&dir.instructions())?.unwrap_or_default();
+    match instructions.network {
+        Some(plan) => Networks::open(&plan.root)?.release(&dir.id()),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,159 @@
+//! The engine's end of a shim's socket. Blocking, and simple for it.
+
+use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+
+use namespaces::{Context, Error, Result};
+use nix::sys::socket::{MsgFlags, recv};
+
+use super::SOCKET;
+use super::protocol::{Answer, Attach, Request};
+use crate::store::{ShimDir, State, Status, socket};
+
+/// A connection to a shim.
+#[derive(Debug)]
+pub struct Shim {
+    dir: ShimDir,
+    stream: UnixStream,
+}
+
+impl Shim {
+    /// Connects to the shim that lives in this folder.
+    ///
+    /// # Errors
+    /// There is none: the container does not run.
+    pub fn connect(dir: &ShimDir) -> Result<Self> {
+        let stream = socket::connect(dir.path(), SOCKET)
+            .doing(|| format!("reach the shim of {}", dir.id()))
+            .map_err(|error| error.hint("it is not running"))?;
+        Ok(Self { dir: dir.clone(), stream })
+    }
+
+    /// Lets the program go.
+    ///
+    /// # Errors
+    /// What execve(2) answers, with exit code 126 or 127; then the container is over.
+    pub fn start(&mut self) -> Result<()> {
+        self.request(&Request::Start)
+    }
+
+    /// Sends a signal to the first process.
+    pub fn kill(&mut self, signal: i32) -> Result<()> {
+        self.request(&Request::Kill { signal })
+    }
+
+    /// Tells the terminal its size.
+    pub fn resize(&mut self, height: u16, width: u16) -> Result<()> {
+        self.request(&Request::Resize { height, width })
+    }
+
+    /// Freezes all processes.
+    pub fn pause(&mut self) -> Result<()> {
+        self.request(&Request::Pause)
+    }
+
+    /// Lets them go on.
+    pub fn unpause(&mut self) -> Result<()> {
+        self.request(&Request::Unpause)
+    }
+
+    /// The state at this moment.
+    pub fn status(&mut self) -> Result<State> {
+        self.say(&Request::Status)?;
+        self.hear_state()
+    }
+
+    /// Waits for the end of the program. The container is still being tidied up then;
+    /// see [`Shim::wait_until_gone`].
+    pub fn wait(&mut self) -> Result<State> {
+        self.say(&Request::Wait)?;
+        self.hear_state()
+    }
+
+    /// After [`Shim::wait`]: waits until everything is tidied up, and removed if it
+    /// was to be.
+    pub fn wait_until_gone(mut self) -> Result<()> {
+        let gone = io::copy(&mut self.stream, &mut io::sink());
+        gone.map(drop).or_else(ended).doing(|| "wait until the container is tidied up")
+    }
+
+    /// Becomes a stream: what is written to it is the program's input; what is read
+    /// from it is its output, raw from a terminal, or else in Docker's frames. The
+    /// end of file is the program's end.
+    pub fn attach(mut self, attach: Attach) -> Result<UnixStream> {
+        self.request(&Request::Attach(attach))?;
+        Ok(self.stream)
+    }
+
+    fn request(&mut self, request: &Request) -> Result<()> {
+        self.say(request)?;
+        match self.hear()? {
+            Some(Answer::Done) => Ok(()),
+            Some(Answer::Error(error)) => Err(error),
+            Some(Answer::State(_)) => Err(Error::new("the shim's answer fits no question")),
+            None => Err(Error::new(format!("{} has just ended", self.dir.id()))),
+        }
+    }
+
+    fn say(&mut self, request: &Request) -> Result<()> {
+        let mut line = serde_json::to_vec(request).expect("a request is plain data");
+        line.push(b'\n');
+        // Broken: it has just ended. The silence that follows is told better.
+        self.stream.write_all(&line).or_else(ended).doing(|| "speak to the shim")
+    }
+
+    /// A state; from the record, if the shim has just ended.
+    fn hear_state(&mut self) -> Result<State> {
+        match self.hear()? {
+            Some(Answer::State(state)) => Ok(state),
+            Some(Answer::Error(error)) => Err(error),
+            Some(Answer::Done) => Err(Error::new("the shim's answer fits no question")),
+            None => match self.dir.state()? {
+                state if state.is_alive() || state.status == Status::Created => {
+                    Err(Error::new(format!("the shim of {} was killed", self.dir.id())))
+                }
+                state => Ok(state),
+            },
+        }
+    }
+
+    /// One line and no byte more: what follows may be a stream already.
+    fn hear(&mut self) -> Result<Option<Answer>> {
+        let mut line = Vec::new();
+        while !line.ends_with(b"\n") {
+            let more = self.peek().or_else(|error| ended(error).map(|()| 0));
+            match more.doing(|| "listen to the shim")? {
+                0 => return Ok(None),
+                length => {
+                    let begin = line.len();
+                    line.resize(begin + length, 0);
+                    self.stream.read_exact(&mut line[begin..]).doing(|| "listen to the shim")?;
+                }
+            }
+        }
+        let broken = |error| Error::new(format!("understand the shim: {error}"));
+        serde_json::from_slice(&line).map(Some).map_err(broken)
+    }
+
+    /// How many bytes of the line are there.
+    fn peek(&self) -> io::Result<usize> {
+        let mut buffer = [0; 4096];
+        let length = loop {
+            match recv(self.stream.as_raw_fd(), &mut buffer, MsgFlags::MSG_PEEK) {
+                Err(nix::errno::Errno::EINTR) => {}
+                result => break result?,
+            }
+        };
+        let end = buffer[..length].iter().position(|byte| *byte == b'\n');
+        Ok(end.map_or(length, |end| end + 1))
+    }
+}
+
+/// A connection that the other side has closed over unread bytes has ended too.
+fn ended(error: io::Error) -> io::Result<()> {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Ok(()),
+        _ => Err(error),
+    }
+}

@@ -1,0 +1,47 @@
+//! The shim: the process that owns a container.
+//!
+//! There is one for every container and one for every exec: single-threaded, because
+//! only such a process may clone; its own, because a container must outlive whoever
+//! asked for it, and must not outlive whoever knows how to clean up behind it.
+//!
+//! ```text
+//!   engine                shim                             container
+//!     ├─ coracle shim DIR ─▶ reads config.json, shim.json
+//!     │                      clone3 ───────────────────────▶ set up, waits
+//!     ◀─ status: created ──┤ listens on shim.sock
+//!     ├─ attach, wait ─────▶
+//!     ├─ start ────────────▶ start ────────────────────────▶ execve
+//!     ◀─ output ───────────┤ reads, logs, passes on ◀────── writes
+//!                          │ state.json: exited ◀────────── ends
+//!     ◀─ exit code ────────┤ unmounts, removes cgroup, …
+//!     ◀─ end of file ──────┘
+//! ```
+//!
+//! It holds `shim.lock` as long as it lives. Killed, it takes the container with it
+//! (the kernel sees to that), and leaves a state that says "running" and a lock that
+//! is free: then [`super::reconcile`] does what is left to do.
+
+mod client;
+mod launch;
+mod life;
+mod log;
+mod owner;
+mod peer;
+mod protocol;
+mod remove;
+mod serve;
+mod streams;
+
+pub use client::Shim;
+pub use launch::{launch, launch_exec, reap};
+pub use log::LogOptions;
+pub use owner::main;
+pub use protocol::{Attach, Stream};
+pub use remove::remove;
+pub(super) use streams::Streams;
+
+/// The socket's name in the shim's folder.
+pub(super) const SOCKET: &str = "shim.sock";
+
+/// The command that this program is started with to be a shim.
+const COMMAND: &str = "shim";

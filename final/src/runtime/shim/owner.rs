@@ -1,0 +1,241 @@
+//! `coracle shim DIR`, from its first line to its last.
+
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::process::ExitCode;
+use std::rc::Rc;
+
+use namespaces::{Context, Error, Result, explain};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::{self, Pid};
+use oci_spec::runtime::Spec;
+
+use super::life::Life;
+use super::log::Log;
+use super::protocol::Answer;
+use super::remove::remove;
+use super::serve::Server;
+use super::{SOCKET, Streams};
+use crate::runtime::container::{self, Prepared};
+use crate::runtime::{AutoRemove, ExecInstructions, Instructions, Session};
+use crate::store::{self, ContainerDir, Lock, ShimDir, socket};
+
+/// Signals to the shim that are meant for the program.
+const FORWARDED: [Signal; 6] = [
+    Signal::SIGTERM,
+    Signal::SIGINT,
+    Signal::SIGHUP,
+    Signal::SIGQUIT,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+];
+
+/// Is a shim: `DIR` for a container, `DIR exec ID` for an exec. What went wrong before
+/// the container was created is said on standard output, as everything that the
+/// engine is told.
+pub fn main(words: &[OsString]) -> ExitCode {
+    let owned = detach().and_then(|status| match words {
+        [dir] => Ok((status, Owned::Container(ContainerDir::at(dir)))),
+        [dir, word, id] if word == "exec" => {
+            let dir = ContainerDir::at(dir);
+            let exec = id.to_string_lossy().into_owned();
+            Ok((status, Owned::Exec(dir, exec)))
+        }
+        _ => Err(Error::new("a shim takes a container's folder: coracle shim DIR [exec ID]")),
+    });
+    let Ok((status, owned)) = owned else { return ExitCode::from(125) };
+    match owned.create() {
+        Err(error) => {
+            tell(status, &Answer::Error(error));
+            ExitCode::from(125)
+        }
+        Ok(created) => {
+            tell(status, &Answer::Done);
+            match created.own() {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(_) => ExitCode::from(125),
+            }
+        }
+    }
+}
+
+/// Becomes a process on its own: no terminal, no folder, no stream of the caller's but
+/// the one that the caller listens to, which is returned.
+fn detach() -> Result<File> {
+    let status = unistd::dup(std::io::stdout()).doing(|| "keep the status pipe")?;
+    nix::fcntl::fcntl(&status, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))
+        .doing(|| "keep the status pipe")?;
+    let null = File::options().read(true).write(true).open("/dev/null");
+    let null: OwnedFd = null.doing(|| "open /dev/null")?.into();
+    unistd::dup2_stdout(&null).doing(|| "let go of standard output")?;
+    // It fails for a process that leads a group, which one that was just forked does not.
+    let _ = unistd::setsid();
+    unistd::chdir("/").doing(|| "change to /")?;
+    let _ = nix::sys::prctl::set_name(c"coracle-shim");
+    Ok(status.into())
+}
+
+fn tell(mut status: File, answer: &Answer) {
+    // Who is gone cannot be told.
+    let _ = status.write_all(&answer.to_line());
+}
+
+/// What the shim is for.
+enum Owned {
+    Container(ContainerDir),
+    Exec(ContainerDir, String),
+}
+
+/// Everything is made, and waits to be started.
+struct Ready {
+    dir: ShimDir,
+    lock: Lock,
+    server: Server,
+    removal: Option<(ContainerDir, AutoRemove)>,
+}
+
+impl Owned {
+    fn create(self) -> Result<Ready> {
+        match self {
+            Owned::Container(dir) => create_container(dir),
+            Owned::Exec(dir, id) => create_exec(&dir, &id),
+        }
+    }
+}
+
+fn create_container(dir: ContainerDir) -> Result<Ready> {
+    let lock = Lock::exclusive(&dir.lock_path())?;
+    let spec = read_spec(&dir)?;
+    let instructions: Instructions = store::read(&dir.instructions())?.unwrap_or_default();
+    let birth = Birth::record();
+    let signals = take_signals()?;
+
+    // The container first: a socket means that there is one behind it.
+    let prepared = container::container(&spec, &instructions, &dir)?;
+    let durable = instructions.auto_remove.is_none();
+    let (life, streams) = bring_up(&dir, prepared, durable)?;
+    birth.write(&dir)?;
+    let log = Log::open(&dir.log(), instructions.log)?;
+    let listener = listen(&dir)?;
+    let server = server(listener, signals, life, streams, Some(log), &instructions.session);
+    let removal = instructions.auto_remove.map(|removal| (dir.clone(), removal));
+    Ok(Ready { dir: (*dir).clone(), lock, server, removal })
+}
+
+fn create_exec(container: &ContainerDir, id: &str) -> Result<Ready> {
+    let dir = container.exec(id);
+    let lock = Lock::exclusive(&dir.lock_path())?;
+    let state = container.state()?;
+    if !state.is_alive() {
+        return Err(Error::new(format!("container {} is not running", container.id())));
+    }
+    let spec = read_spec(container)?;
+    let missing = || Error::new(format!("read {}: it is not there", dir.instructions().display()));
+    let exec: ExecInstructions = store::read(&dir.instructions())?.ok_or_else(missing)?;
+    let signals = take_signals()?;
+    let prepared = container::exec(&exec, &spec, Pid::from_raw(state.pid))?;
+    let (life, streams) = bring_up(&dir, prepared, false)?;
+    let listener = listen(&dir)?;
+    let server = server(listener, signals, life, streams, None, &exec.session);
+    Ok(Ready { dir: (*dir).clone(), lock, server, removal: None })
+}
+
+fn read_spec(dir: &ContainerDir) -> Result<Spec> {
+    let what = || format!("read {}", dir.config().display());
+    let bytes = fs::read(dir.config()).doing(what)?;
+    serde_json::from_slice(&bytes).map_err(|error| Error::new(format!("{}: {error}", what())))
+}
+
+/// Goes to the brink of exec.
+fn bring_up(dir: &ShimDir, prepared: Prepared, durable: bool) -> Result<(Life, Streams)> {
+    let Prepared { container, streams, cgroup, address, ports } = prepared;
+    let created = container.create()?;
+    let streams = streams.open()?;
+    let mut life = Life::new(dir.clone(), created, cgroup, durable);
+    life.state_mut().address = address;
+    life.state_mut().ports = ports;
+    Ok((life, streams))
+}
+
+fn listen(dir: &ShimDir) -> Result<UnixListener> {
+    let what = || format!("listen on {}", dir.path().join(SOCKET).display());
+    let listener = socket::bind(dir.path(), SOCKET).doing(what)?;
+    listener.set_nonblocking(true).doing(what)?;
+    Ok(listener)
+}
+
+fn server(
+    listener: UnixListener,
+    signals: SignalFd,
+    life: Life,
+    streams: Streams,
+    log: Option<Log>,
+    session: &Session,
+) -> Server {
+    let mut server = Server::new(listener, signals, life, streams, log);
+    server.stdin_once = session.stdin_once;
+    server
+}
+
+/// From here on these signals arrive in the loop.
+fn take_signals() -> Result<SignalFd> {
+    let signals: SigSet = FORWARDED.into_iter().collect();
+    signals.thread_block().doing(|| "block the signals")?;
+    let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
+    SignalFd::with_flags(&signals, flags).doing(|| "create the signal descriptor")
+}
+
+/// How the container was made, as it is told.
+struct Birth(Rc<RefCell<Vec<u8>>>);
+
+impl Birth {
+    fn record() -> Self {
+        let lines = Rc::new(RefCell::new(Vec::new()));
+        let sink = lines.clone();
+        explain::listen(move |step| {
+            let mut lines = sink.borrow_mut();
+            if serde_json::to_writer(&mut *lines, step).is_ok() {
+                lines.push(b'\n');
+            }
+        });
+        Self(lines)
+    }
+
+    fn write(&self, dir: &ShimDir) -> Result<()> {
+        let lines = std::mem::take(&mut *self.0.borrow_mut());
+        fs::write(dir.birth(), lines).doing(|| format!("write {}", dir.birth().display()))
+    }
+}
+
+impl Ready {
+    /// Serves to the end, and behind it.
+    fn own(mut self) -> Result<()> {
+        let served = self.server.run();
+
+        // Everyone knows the end by now: what follows is off everyone's way.
+        let tidied = self.server.life.tidy_up();
+        if tidied.is_ok() {
+            let _ = fs::remove_file(self.dir.path().join(SOCKET));
+        }
+        let removed = match &self.removal {
+            Some((dir, removal)) => auto_remove(dir, removal),
+            None => Ok(()),
+        };
+
+        // The lock goes before those who wait are let go: they may start it again.
+        drop(self.lock);
+        self.server.part();
+        served.and(tidied).and(removed)
+    }
+}
+
+/// `--rm`: the name and the folder.
+fn auto_remove(dir: &ContainerDir, removal: &AutoRemove) -> Result<()> {
+    let released = dir.names().release(&removal.name, &dir.id());
+    remove(dir).and(released)
+}

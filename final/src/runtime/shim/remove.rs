@@ -1,0 +1,31 @@
+//! The end of a container's folder.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use namespaces::{Context, Result, userns};
+
+use crate::store::ContainerDir;
+
+/// Removes a container's folder and all that is in it. Its name among the containers
+/// goes first, in one step: nobody ever sees half a container. Needs a process with
+/// a single thread, if it is an ordinary user's.
+pub fn remove(dir: &ContainerDir) -> Result<()> {
+    let hidden = hidden(dir.path());
+    match fs::rename(dir.path(), &hidden) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        renamed => renamed.doing(|| format!("remove {}", dir.path().display()))?,
+    }
+    let all = || fs::remove_dir_all(&hidden).doing(|| format!("remove {}", hidden.display()));
+    // An ordinary user's container has files of users that only exist inside.
+    match all() {
+        Err(_) if userns::needed() => userns::run_in(all),
+        result => result,
+    }
+}
+
+/// `containers/.<id>.removed`: what begins with a dot is no container.
+fn hidden(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.removed"))
+}

@@ -1,0 +1,351 @@
+//! The loop: one process, one poll(2), everything that can happen to a container.
+//!
+//! Nothing here blocks for long, and nobody is waited for: a client that reads slowly
+//! has 1 MiB of patience, then the program waits as it would for a full pipe; a
+//! client that is gone is forgotten at once.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixListener;
+use std::time::Duration;
+
+use namespaces::{Context, Error, Result};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signalfd::SignalFd;
+
+use super::life::Life;
+use super::log::Log;
+use super::peer::{Peer, Role};
+use super::protocol::{Answer, Request};
+use super::streams::{Output, Streams};
+use crate::runtime::sys;
+
+/// What is read at once.
+const CHUNK: usize = 64 * 1024;
+
+/// How many chunks of one stream before the others get their turn.
+const TURN: usize = 16;
+
+/// How often a stream is read after the end: enough for all that a pipe can hold.
+const LAST_TURNS: usize = 64;
+
+/// How long an attached client may take nothing of what is left after the end.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long it must have been quiet before it is worth to forget.
+fn quiet() -> PollTimeout {
+    PollTimeout::from(200u8)
+}
+
+/// Everything that the loop looks after.
+pub struct Server {
+    /// Where new connections come in.
+    pub listener: UnixListener,
+    /// SIGTERM and its like, which are the program's.
+    pub signals: SignalFd,
+    /// What is owned.
+    pub life: Life,
+    /// Its streams.
+    pub streams: Streams,
+    /// Where its output is kept.
+    pub log: Option<Log>,
+    /// Close the program's input when an attached client ends its own.
+    pub stdin_once: bool,
+    peers: Vec<Peer>,
+    buffer: Vec<u8>,
+}
+
+/// What a descriptor in the poll belongs to.
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    Listener,
+    Signals,
+    Process,
+    Stdin,
+    Output(usize),
+    Peer(usize),
+}
+
+impl Server {
+    /// A loop without clients yet.
+    pub fn new(
+        listener: UnixListener,
+        signals: SignalFd,
+        life: Life,
+        streams: Streams,
+        log: Option<Log>,
+    ) -> Self {
+        Self {
+            listener,
+            signals,
+            life,
+            streams,
+            log,
+            stdin_once: false,
+            peers: Vec::new(),
+            buffer: Vec::new(),
+        }
+    }
+
+    /// Serves until the container is over and everything that it wrote is read.
+    /// Those who wait have been told then, and are still connected.
+    pub fn run(&mut self) -> Result<()> {
+        while !self.life.is_over() {
+            let ready = match self.poll(|fds| poll(fds, quiet()))? {
+                ready if ready.is_empty() => self.rest()?,
+                ready => ready,
+            };
+            self.buffer.resize(CHUNK, 0);
+            // Backwards, so that what is removed does not move what is still to come.
+            for (source, flags) in ready.into_iter().rev() {
+                self.serve(source, flags)?;
+            }
+            self.peers.retain(|peer| !peer.is_gone());
+        }
+        self.buffer.resize(CHUNK, 0);
+        self.drain();
+        self.life.record_end()?;
+        self.tell_the_end();
+        Ok(())
+    }
+
+    /// Lets everyone go who waits for the tidying up, and stays for those who have
+    /// not taken all output yet.
+    pub fn part(mut self) {
+        let (streams, others): (Vec<_>, Vec<_>) =
+            self.peers.drain(..).partition(|peer| peer.attached().is_some());
+        others.into_iter().for_each(|peer| peer.close(&mut self.buffer));
+        self.peers = streams;
+        while !self.peers.is_empty() && self.flush_some() {
+            self.close_finished();
+        }
+    }
+
+    /// Waits until a client takes some of what is left; false if none does.
+    fn flush_some(&mut self) -> bool {
+        let mut fds: Vec<_> =
+            self.peers.iter().map(|peer| PollFd::new(peer.as_fd(), PollFlags::POLLOUT)).collect();
+        let patience = PollTimeout::try_from(PATIENCE).unwrap_or(PollTimeout::MAX);
+        let some = matches!(poll(&mut fds, patience), Ok(1..));
+        self.peers.iter_mut().for_each(Peer::flush);
+        some
+    }
+
+    /// Waits until something happens, and says what.
+    fn poll(
+        &self,
+        wait: impl FnOnce(&mut [PollFd]) -> nix::Result<i32>,
+    ) -> Result<Vec<(Source, PollFlags)>> {
+        let sources = self.sources();
+        let mut fds: Vec<_> =
+            sources.iter().map(|(_, fd, interest)| PollFd::new(*fd, *interest)).collect();
+        match wait(&mut fds) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(Error::os("poll()", errno)),
+        }
+        let happened = fds.iter().map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
+        let happened = sources.iter().zip(happened).filter(|(_, flags)| !flags.is_empty());
+        Ok(happened.map(|((source, ..), flags)| (*source, flags)).collect())
+    }
+
+    /// Everything that can happen now. While a client is full, no output is read.
+    fn sources(&self) -> Vec<(Source, BorrowedFd<'_>, PollFlags)> {
+        let readable = PollFlags::POLLIN;
+        let mut sources = vec![
+            (Source::Listener, self.listener.as_fd(), readable),
+            (Source::Signals, self.signals.as_fd(), readable),
+        ];
+        if let Some(running) = self.life.running() {
+            sources.push((Source::Process, running.pidfd(), readable));
+        }
+        if let Some(stdin) = self.streams.hungry_stdin() {
+            sources.push((Source::Stdin, stdin, PollFlags::POLLOUT));
+        }
+        // Before the start a terminal has no other side, and says so again and again.
+        if self.life.running().is_some() && !self.peers.iter().any(Peer::is_full) {
+            let outputs = self.streams.outputs();
+            sources.extend(outputs.map(|(place, fd)| (Source::Output(place), fd, readable)));
+        }
+        let takes_input = self.streams.takes_input();
+        sources.extend(
+            self.peers.iter().enumerate().map(|(place, peer)| {
+                (Source::Peer(place), peer.as_fd(), peer.interest(takes_input))
+            }),
+        );
+        sources
+    }
+
+    fn serve(&mut self, source: Source, flags: PollFlags) -> Result<()> {
+        match source {
+            Source::Listener => self.accept(),
+            Source::Signals => self.forward_signal()?,
+            Source::Process => self.life.reap()?,
+            Source::Stdin => self.streams.flush_input(),
+            Source::Output(place) => self.pump(place, TURN),
+            Source::Peer(place) => self.serve_peer(place, flags),
+        }
+        Ok(())
+    }
+
+    fn accept(&mut self) {
+        if let Ok((stream, _)) = self.listener.accept() {
+            self.peers.extend(Peer::new(stream).ok());
+        }
+    }
+
+    fn forward_signal(&mut self) -> Result<()> {
+        match self.signals.read_signal().doing(|| "read the signal descriptor")? {
+            Some(info) => self.life.kill(info.ssi_signo as i32),
+            None => Ok(()),
+        }
+    }
+
+    /// Carries output to the log and to everyone who is attached. True at its end.
+    fn pump(&mut self, place: usize, turns: usize) {
+        let framed = !self.streams.has_terminal();
+        for _ in 0..turns {
+            let (stream, output) = self.streams.read(place, &mut self.buffer);
+            let bytes = match output {
+                Output::Bytes(length) => &self.buffer[..length],
+                Output::Nothing => return,
+                Output::End => return self.streams.close_output(place),
+            };
+            if let Some(log) = &mut self.log {
+                log.take(stream, bytes);
+            }
+            for peer in &mut self.peers {
+                let wanted = peer.attached().is_some_and(|attach| attach.wants(stream));
+                if wanted {
+                    peer.pass_on(stream, bytes, framed);
+                }
+            }
+            if self.peers.iter().any(Peer::is_full) {
+                return;
+            }
+        }
+    }
+
+    /// After the end: what is left in the pipes goes to everyone, however slow. A
+    /// process that still holds a pipe, in a shared pid namespace, is not waited for.
+    fn drain(&mut self) {
+        for place in (0..self.streams.outputs().count()).rev() {
+            self.pump_all(place);
+        }
+        if let Some(log) = &mut self.log {
+            log.finish_all();
+        }
+    }
+
+    fn pump_all(&mut self, place: usize) {
+        let open = |server: &Self| server.streams.outputs().count();
+        let before = open(self);
+        for _ in 0..LAST_TURNS {
+            if open(self) != before || !self.has_output(place) {
+                return;
+            }
+            self.pump(place, TURN);
+        }
+    }
+
+    fn has_output(&self, place: usize) -> bool {
+        let Some((_, fd)) = self.streams.outputs().nth(place) else { return false };
+        matches!(poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], PollTimeout::ZERO), Ok(1..))
+    }
+
+    fn serve_peer(&mut self, place: usize, flags: PollFlags) {
+        let peer = &mut self.peers[place];
+        if flags.contains(PollFlags::POLLOUT) {
+            peer.flush();
+        }
+        if flags.contains(PollFlags::POLLIN) {
+            match peer.role {
+                Role::Talking | Role::Waiting => {
+                    peer.read_line_part(&mut self.buffer);
+                    self.answer_requests(place);
+                }
+                Role::Attached(_) => self.take_input(place),
+            }
+        } else if flags.intersects(PollFlags::POLLHUP | PollFlags::POLLERR) {
+            peer.vanished();
+        }
+        let peer = &self.peers[place];
+        if self.stdin_once && peer.feeds_stdin() && peer.has_input_ended() {
+            self.streams.end_input();
+        }
+    }
+
+    fn take_input(&mut self, place: usize) {
+        let peer = &mut self.peers[place];
+        if let Some(length) = peer.read(&mut self.buffer)
+            && peer.feeds_stdin()
+        {
+            self.streams.input(&self.buffer[..length]);
+        }
+    }
+
+    /// Answers every line that has arrived, until the connection becomes a stream.
+    fn answer_requests(&mut self, place: usize) {
+        while self.peers[place].attached().is_none() {
+            let Some(line) = self.peers[place].line() else { return };
+            let answer = match serde_json::from_slice(&line) {
+                Ok(request) => self.answer(place, request),
+                Err(error) => Some(Answer::Error(Error::new(format!("read a request: {error}")))),
+            };
+            if let Some(answer) = answer {
+                self.peers[place].answer(&answer);
+            }
+        }
+        let rest = self.peers[place].take_rest();
+        if self.peers[place].feeds_stdin() {
+            self.streams.input(&rest);
+        }
+    }
+
+    /// Does what is asked for; no answer means: later.
+    fn answer(&mut self, place: usize, request: Request) -> Option<Answer> {
+        let done = match request {
+            Request::Start => self.life.start(),
+            Request::Kill { signal } => self.life.kill(signal),
+            Request::Resize { height, width } => self.streams.resize(height, width),
+            Request::Pause => self.life.pause(),
+            Request::Unpause => self.life.unpause(),
+            Request::Status => return Some(Answer::State(self.life.state().clone())),
+            Request::Attach(attach) => {
+                self.peers[place].role = Role::Attached(attach);
+                Ok(())
+            }
+            Request::Wait => {
+                self.peers[place].role = Role::Waiting;
+                return None;
+            }
+        };
+        Some(done.map_or_else(Answer::Error, |()| Answer::Done))
+    }
+
+    /// The exit code to those who wait; the end of file to those who have it all.
+    fn tell_the_end(&mut self) {
+        let end = Answer::State(self.life.state().clone());
+        for peer in self.peers.iter_mut().filter(|peer| peer.role == Role::Waiting) {
+            peer.answer(&end);
+        }
+        self.close_finished();
+    }
+
+    fn close_finished(&mut self) {
+        let is_over =
+            |peer: &Peer| peer.is_gone() || peer.attached().is_some() && peer.is_flushed();
+        let (finished, rest): (Vec<_>, Vec<_>) = self.peers.drain(..).partition(is_over);
+        finished.into_iter().for_each(|peer| peer.close(&mut self.buffer));
+        self.peers = rest;
+    }
+
+    /// Sleeps until something happens, as small as can be: a shim does that for nearly
+    /// all of its life, and there is one for every container.
+    fn rest(&mut self) -> Result<Vec<(Source, PollFlags)>> {
+        self.buffer = Vec::new();
+        if let Some(log) = &mut self.log {
+            log.rest();
+        }
+        self.poll(sys::poll_with_little_memory)
+    }
+}
