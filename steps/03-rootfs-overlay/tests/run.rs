@@ -10,10 +10,13 @@ use testkit::{Leftovers, Needs, User, busybox_rootfs, temp_dir};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_rootfs");
 
+/// A name, and what proves it in a place of its own.
+type Claim = (&'static str, fn(&Place));
+
 fn main() {
     let root = [Needs::Root, Needs::Overlay, Needs::Program("busybox")];
     let user = [Needs::User, Needs::Subids, Needs::UserNamespaces, Needs::Program("busybox")];
-    let for_both: [(&str, fn(&Place)); 10] = [
+    let for_both: [Claim; 10] = [
         ("the_top_layer_wins", the_top_layer_wins),
         ("changes_are_kept_apart_and_told", changes_are_kept_apart_and_told),
         ("two_hundred_layers_are_one_root", two_hundred_layers_are_one_root),
@@ -31,7 +34,7 @@ fn main() {
         let name = format!("{name}_as_an_ordinary_user");
         tests.push(testkit::test(&name, &user, move || act(&Place::new(testkit::user()))));
     }
-    let only_root: [(&str, fn(&Place)); 2] = [
+    let only_root: [Claim; 2] = [
         ("upper_on_overlayfs_is_explained", upper_on_overlayfs_is_explained),
         ("the_timeline_tells_the_mounts", the_timeline_tells_the_mounts),
     ];
