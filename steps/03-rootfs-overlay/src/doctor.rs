@@ -16,7 +16,7 @@ const KERNEL: (u32, u32) = (5, 12);
 /// The earlier lessons' checks, and this one's.
 pub fn checks() -> Vec<Check> {
     let temporary = std::env::temp_dir();
-    let mut checks = namespaces::doctor::checks();
+    let mut checks = cgroups::doctor::checks();
     checks.extend([kernel(), overlayfs(), upper(&temporary)]);
     if userns::needed() {
         checks.push(ordinary_user(&temporary));
