@@ -1,1 +1,347 @@
-//! x
+//! The flags and commands of this lesson: `coracle` has them too.
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, Write};
+
+use clap::{ArgAction, Args, Subcommand};
+use serde_json::json;
+
+use crate::error::{Error, Result, input};
+use crate::short::parse_tmpfs;
+use crate::spec::Spec;
+use crate::store::{NewVolume, Record, Volumes};
+use crate::{parse_mount, parse_volume};
+
+/// What outlives the container, or comes from the host.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Volumes")]
+pub struct VolumeArgs {
+    /// Mount a volume or a path of the host: `[SOURCE:]TARGET[:OPTIONS]`
+    #[arg(short, long = "volume", value_name = "VOLUME")]
+    pub volumes: Vec<String>,
+    /// The same in many words: `type=bind,source=…,target=…,readonly`
+    #[arg(long = "mount", value_name = "MOUNT")]
+    pub mounts: Vec<String>,
+    /// Mount files in memory: `TARGET[:OPTIONS]`
+    #[arg(long = "tmpfs", value_name = "TMPFS")]
+    pub tmpfs: Vec<String>,
+}
+
+impl VolumeArgs {
+    /// All mounts that are asked for. What is ignored is said on standard error.
+    pub fn specs(&self) -> Result<Vec<Spec>> {
+        let base = std::env::current_dir().map_err(|error| {
+            Error::System(namespaces::Error::os("find the current directory", error))
+        })?;
+        let mut specs = Vec::new();
+        for text in &self.volumes {
+            specs.push(parse_volume(text, &base)?);
+        }
+        for text in &self.mounts {
+            specs.push(parse_mount(text, &base)?);
+        }
+        for text in &self.tmpfs {
+            specs.push(parse_tmpfs(text)?);
+        }
+        if specs.iter().any(|spec| spec.relabel) {
+            eprintln!("z and Z are ignored: this engine sets no SELinux labels");
+        }
+        Ok(specs)
+    }
+}
+
+/// What can be done with volumes.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Make a volume
+    Create(Create),
+    /// List volumes
+    #[command(visible_alias = "list")]
+    Ls(List),
+    /// Show all that is known of volumes, as JSON
+    Inspect {
+        /// Their names
+        #[arg(required = true, value_name = "VOLUME")]
+        names: Vec<String>,
+    },
+    /// Remove volumes and what is in them
+    #[command(visible_alias = "remove")]
+    Rm {
+        /// Their names
+        #[arg(required = true, value_name = "VOLUME")]
+        names: Vec<String>,
+        /// A volume that is not there is no error
+        #[arg(short, long)]
+        force: bool,
+    },
+    /// Remove volumes that no container needs
+    Prune(Prune),
+}
+
+/// Make a volume.
+#[derive(Debug, Clone, Args)]
+pub struct Create {
+    /// Its name; without one, it gets a random one
+    #[arg(value_name = "VOLUME")]
+    pub name: Option<String>,
+    /// What keeps it
+    #[arg(short, long, default_value = "local")]
+    pub driver: String,
+    /// Note something about it
+    #[arg(long = "label", value_name = "KEY=VALUE")]
+    pub labels: Vec<String>,
+    /// An option of the driver: type, device, o
+    #[arg(short, long = "opt", value_name = "KEY=VALUE")]
+    pub options: Vec<String>,
+}
+
+/// List volumes.
+#[derive(Debug, Clone, Args)]
+pub struct List {
+    /// Only the names
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Only some: name=TEXT, label=KEY[=VALUE], driver=NAME, dangling=true
+    #[arg(short, long = "filter", value_name = "FILTER")]
+    pub filters: Vec<Filter>,
+    /// `json`: one object on each line
+    #[arg(long, value_name = "FORMAT", value_parser = ["table", "json"])]
+    pub format: Option<String>,
+}
+
+/// Remove volumes that no container needs.
+#[derive(Debug, Clone, Args)]
+pub struct Prune {
+    /// Those with a name too
+    #[arg(short, long, action = ArgAction::SetTrue)]
+    pub all: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub force: bool,
+    /// Only some: label=KEY[=VALUE], label!=KEY[=VALUE]
+    #[arg(long = "filter", value_name = "FILTER")]
+    pub filters: Vec<Filter>,
+}
+
+/// A condition on volumes, as Docker writes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Filter {
+    /// A part of the name.
+    Name(String),
+    /// A label, with this value if one is given.
+    Label(String, Option<String>),
+    /// Not this label, or not with this value.
+    NotLabel(String, Option<String>),
+    /// What keeps it.
+    Driver(String),
+    /// No container needs it.
+    Dangling(bool),
+}
+
+impl std::str::FromStr for Filter {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Filter> {
+        let label = |text: &str| match text.split_once('=') {
+            Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
+            None => (text.to_owned(), None),
+        };
+        match text.split_once('=') {
+            Some(("name", part)) => Ok(Filter::Name(part.into())),
+            Some(("driver", name)) => Ok(Filter::Driver(name.into())),
+            Some(("dangling", "true" | "1")) => Ok(Filter::Dangling(true)),
+            Some(("dangling", "false" | "0")) => Ok(Filter::Dangling(false)),
+            Some(("label", rest)) => {
+                let (key, value) = label(rest);
+                Ok(Filter::Label(key, value))
+            }
+            Some(("label!", rest)) => {
+                let (key, value) = label(rest);
+                Ok(Filter::NotLabel(key, value))
+            }
+            _ => input(format!("invalid filter '{text}'")),
+        }
+    }
+}
+
+impl Filter {
+    /// True if the volume is meant.
+    pub fn matches(&self, record: &Record, is_used: bool) -> bool {
+        let has = |key: &str, value: &Option<String>| {
+            let found = record.labels.get(key);
+            found.is_some_and(|found| value.as_ref().is_none_or(|value| value == found))
+        };
+        match self {
+            Filter::Name(part) => record.name.contains(part),
+            Filter::Driver(name) => record.driver == *name,
+            Filter::Dangling(dangling) => *dangling != is_used,
+            Filter::Label(key, value) => has(key, value),
+            Filter::NotLabel(key, value) => !has(key, value),
+        }
+    }
+}
+
+impl Command {
+    /// Does it, and prints the result on standard output.
+    pub fn run(&self, volumes: &Volumes) -> Result<()> {
+        match self {
+            Command::Create(args) => {
+                println!("{}", volumes.create(&args.volume())?.name);
+                Ok(())
+            }
+            Command::Ls(args) => run_list(volumes, args),
+            Command::Inspect { names } => {
+                let found: Result<Vec<_>> =
+                    names.iter().map(|name| Ok(describe(volumes, &volumes.get(name)?))).collect();
+                println!("{:#}", serde_json::Value::from(found?));
+                Ok(())
+            }
+            Command::Rm { names, force } => each(names, |name| volumes.remove(name, *force)),
+            Command::Prune(args) => run_prune(volumes, args),
+        }
+    }
+}
+
+impl Create {
+    fn volume(&self) -> NewVolume {
+        NewVolume {
+            name: self.name.clone(),
+            driver: Some(self.driver.clone()),
+            labels: pairs(&self.labels),
+            options: pairs(&self.options),
+        }
+    }
+}
+
+fn pairs(texts: &[String]) -> BTreeMap<String, String> {
+    let pair = |text: &String| {
+        let (key, value) = text.split_once('=').unwrap_or((text, ""));
+        (key.to_owned(), value.to_owned())
+    };
+    texts.iter().map(pair).collect()
+}
+
+/// Does it for all, tells each that is done, and the last error.
+fn each(names: &[String], act: impl Fn(&str) -> Result<()>) -> Result<()> {
+    let mut result = Ok(());
+    for name in names {
+        match act(name) {
+            Ok(()) => println!("{name}"),
+            Err(error) => {
+                if let Err(earlier) = std::mem::replace(&mut result, Err(error)) {
+                    eprintln!("{earlier}");
+                }
+            }
+        }
+    }
+    result
+}
+
+/// A volume as Docker's `inspect` shows it.
+pub fn describe(volumes: &Volumes, record: &Record) -> serde_json::Value {
+    let or_null =
+        |map: &BTreeMap<String, String>| if map.is_empty() { json!(null) } else { json!(map) };
+    json!({
+        "CreatedAt": record.created_at,
+        "Driver": record.driver,
+        "Labels": or_null(&record.labels),
+        "Mountpoint": volumes.data(&record.name),
+        "Name": record.name,
+        "Options": or_null(&record.options),
+        "Scope": "local",
+    })
+}
+
+fn run_list(volumes: &Volumes, args: &List) -> Result<()> {
+    let mut records = Vec::new();
+    for record in volumes.list()? {
+        let is_used = !volumes.users(&record.name)?.is_empty();
+        if args.filters.iter().all(|filter| filter.matches(&record, is_used)) {
+            records.push(record);
+        }
+    }
+    let json = args.format.as_deref() == Some("json");
+    if !args.quiet && !json {
+        println!("DRIVER    VOLUME NAME");
+    }
+    for record in &records {
+        match (args.quiet, json) {
+            (true, _) => println!("{}", record.name),
+            (_, true) => println!("{}", describe(volumes, record)),
+            _ => println!("{:<9} {}", record.driver, record.name),
+        }
+    }
+    Ok(())
+}
+
+fn run_prune(volumes: &Volumes, args: &Prune) -> Result<()> {
+    if !args.force && !confirm(args.all)? {
+        return input("volume prune has been cancelled");
+    }
+    let keep = |record: &Record| !args.filters.iter().all(|filter| filter.matches(record, false));
+    let (names, bytes) = volumes.prune(args.all, keep)?;
+    if !names.is_empty() {
+        println!("Deleted Volumes:");
+        names.iter().for_each(|name| println!("{name}"));
+        println!();
+    }
+    println!("Total reclaimed space: {}", cgroups::size::human(bytes));
+    Ok(())
+}
+
+fn confirm(all: bool) -> Result<bool> {
+    let which = if all { "all local volumes" } else { "anonymous local volumes" };
+    print!(
+        "WARNING! This will remove {which} not used by at least one container.\n\
+         Are you sure you want to continue? [y/N] "
+    );
+    let ask = || {
+        std::io::stdout().flush()?;
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer)?;
+        if !std::io::stdin().is_terminal() {
+            println!();
+        }
+        Ok(answer)
+    };
+    let answer: std::io::Result<String> = ask();
+    let answer =
+        answer.map_err(|error| Error::System(namespaces::Error::os("read the answer", error)))?;
+    Ok(matches!(answer.trim(), "y" | "Y"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_is_written_as_docker_has_it() {
+        let record = Record {
+            version: 1,
+            name: "data".into(),
+            created_at: String::new(),
+            driver: "local".into(),
+            labels: pairs(&["a=1".into(), "b".into()]),
+            options: BTreeMap::new(),
+        };
+        let matches =
+            |text: &str| text.parse::<Filter>().map(|filter| filter.matches(&record, true)).ok();
+        for yes in [
+            "name=at",
+            "label=a",
+            "label=a=1",
+            "label!=c",
+            "label!=a=2",
+            "driver=local",
+            "dangling=false",
+        ] {
+            assert_eq!(matches(yes), Some(true), "{yes}");
+        }
+        for no in ["name=x", "label=a=2", "label!=a", "driver=x", "dangling=true"] {
+            assert_eq!(matches(no), Some(false), "{no}");
+        }
+        for wrong in ["", "name", "size=1", "dangling=maybe"] {
+            assert_eq!(matches(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -7,6 +7,7 @@
 //! own: a volume is data for an earlier one.
 
 pub mod cli;
+pub mod doctor;
 mod error;
 mod long;
 mod options;
@@ -14,6 +15,7 @@ mod resolve;
 mod short;
 mod spec;
 mod store;
+mod taken;
 
 pub use error::{Error, Result};
 pub use long::parse_mount;
@@ -22,3 +24,4 @@ pub use resolve::{Point, merge, resolve};
 pub use short::{parse_tmpfs, parse_volume};
 pub use spec::{Bind, Recursive, Source, Spec, Tmpfs, Volume};
 pub use store::{ANONYMOUS, NewVolume, Record, Volumes, check_name};
+pub use taken::Taken;

@@ -1,3 +1,199 @@
 //! Lesson 6: a container that keeps what must outlive it.
 
-fn main() {}
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+use images::{ImageConfig, Store};
+use namespaces::cli::{self, Defaults};
+use namespaces::{Container, Error, Result, doctor, explain, userns};
+use networking::cli::NetworkArgs;
+use networking::{Endpoint, Etc, Networks, parse_expose};
+use rootfs::{DevConsole, Rootfs, Scratch};
+use volumes::cli::VolumeArgs;
+use volumes::{Taken, Volumes, merge};
+
+/// A container that keeps what must outlive it
+#[derive(Parser)]
+#[command(name = "volumes", version)]
+struct Cli {
+    #[command(flatten)]
+    root: images::cli::Root,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a program on an image, with limits, a network and volumes
+    Run(Box<Run>),
+    /// Manage volumes
+    #[command(subcommand)]
+    Volume(volumes::cli::Command),
+    /// Tell what this machine can do, and what it lacks
+    Doctor,
+}
+
+#[derive(Args)]
+struct Run {
+    #[command(flatten)]
+    args: rootfs::cli::Args,
+    #[command(flatten)]
+    network: NetworkArgs,
+    #[command(flatten)]
+    volumes: VolumeArgs,
+    /// IMAGE is a directory to stand on; changes to it are thrown away
+    #[arg(long)]
+    rootfs: bool,
+    /// An image of the store, by name or id
+    image: String,
+    /// The program and its arguments, if not the image's own
+    #[arg(trailing_var_arg = true, value_name = "PROGRAM")]
+    program: Vec<OsString>,
+}
+
+fn main() {
+    let cli: Cli = cli::parse();
+    let root = cli.root.path().map_err(Error::from);
+    cli::exit_with(root.and_then(|root| match cli.command {
+        Command::Run(run) => run.act(&root),
+        Command::Volume(command) => {
+            let volumes = Volumes::open(&root)?;
+            volumes.reconcile(is_running)?;
+            command.run(&volumes)?;
+            Ok(0)
+        }
+        Command::Doctor => Ok(doctor::report(&volumes::doctor::checks(&root))),
+    }))
+}
+
+impl Run {
+    fn act(self, root: &Path) -> Result<u8> {
+        let process_args = &self.args.run.process;
+        if process_args.explain {
+            explain::print_live();
+        }
+        let id = this_run();
+        let (layers, image) = self.stand_on(root)?;
+        let defaults = defaults(&image, &format!("{:x}", std::process::id()))?;
+
+        // Take what can be refused: the volumes, the address, the ports.
+        let volumes = Volumes::open(root)?;
+        let specs = merge(self.volumes.specs()?, &image.config.volumes)?;
+        let (taken, mounts) = Taken::take(&volumes, &specs, &id)?;
+        let networks = Networks::open(root)?;
+        let ports = self.network.ports(&exposed(&image)?)?;
+        let endpoint = Endpoint::reserve(&networks, &self.network.network, &id, &ports, parse_pid)?;
+        let hostname = self.args.run.hostname.as_ref().unwrap_or(&defaults.hostname);
+        let files = endpoint.files(hostname, &self.network.names())?;
+        let etc = files.map(|files| Etc::new(root.join("etc").join(&id), files));
+
+        // Lay out the root: the image, the network's files, the volumes.
+        let scratch = Scratch::below(root);
+        let mut rootfs = Rootfs::new(layers, Some(scratch.upper()), scratch.target());
+        rootfs.volatile = true;
+        self.args.root.apply(&mut rootfs)?;
+        etc.iter().flat_map(Etc::mounts).for_each(|mount| rootfs.add_mount(mount));
+        mounts.into_iter().for_each(|(mount, _)| rootfs.add_mount(mount));
+
+        let mut process = self.args.run.process(program(&self, &image)?, &defaults)?;
+        process.die_with_parent = true;
+        let cgroup = self.args.cgroup(&id)?;
+        let out_of_memory = cgroup.out_of_memory();
+        let (terminal, console) = process_args.terminal()?.unzip();
+        let dev_console = terminal.is_some().then_some(DevConsole);
+
+        // The order is the meaning.
+        let container = Container::new(process)
+            .with(taken)
+            .with(scratch)
+            .with_some(etc)
+            .with(self.args.run.namespaces(&defaults)?)
+            .with(cgroup)
+            .with(endpoint)
+            .with(rootfs)
+            .with_some(terminal)
+            .with_some(dev_console)
+            .with_some(process_args.user(&defaults));
+        let code = cli::run_to_end(container, console, process_args.interactive)?;
+        if let Some(out_of_memory) = out_of_memory.take() {
+            eprintln!("volumes: {}", out_of_memory.told(code));
+        }
+        Ok(code)
+    }
+
+    /// The layers, bottom first, and how the image wants to be run.
+    fn stand_on(&self, root: &Path) -> Result<(Vec<PathBuf>, ImageConfig)> {
+        if self.rootfs {
+            return Ok((vec![PathBuf::from(&self.image)], ImageConfig::default()));
+        }
+        let find = || {
+            let store = Store::open(root)?;
+            let image = store.resolve(&self.image)?;
+            Ok((store.layers(&image)?, image.config))
+        };
+        // An ordinary user is root over the layers' many owners in a user namespace only.
+        if userns::needed() { userns::run_in(find) } else { find() }
+    }
+}
+
+/// The image's entrypoint, and what follows it: the command line's or the image's.
+fn program(run: &Run, image: &ImageConfig) -> Result<Vec<OsString>> {
+    let words = |words: &Option<Vec<String>>| -> Vec<OsString> {
+        words.iter().flatten().map(OsString::from).collect()
+    };
+    let config = &image.config;
+    let rest = if run.program.is_empty() { words(&config.cmd) } else { run.program.clone() };
+    let program = [words(&config.entrypoint), rest].concat();
+    match program.is_empty() {
+        true => Err(Error::new("no command specified")),
+        false => Ok(program),
+    }
+}
+
+fn defaults(image: &ImageConfig, hostname: &str) -> Result<Defaults> {
+    let config = &image.config;
+    let env = config.env.iter().filter_map(|line| line.split_once('='));
+    let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+    Ok(Defaults {
+        hostname: hostname.into(),
+        env: env.map(|(key, value)| (key.into(), value.into())).collect(),
+        workdir: some(&config.working_dir).map(PathBuf::from),
+        user: some(&config.user).map(|user| user.parse()).transpose()?,
+    })
+}
+
+fn exposed(image: &ImageConfig) -> Result<Vec<(u16, networking::Protocol)>> {
+    let ports: Result<Vec<_>> =
+        image.config.exposed_ports.iter().map(|port| parse_expose(port)).collect();
+    Ok(ports?.concat())
+}
+
+/// This lesson's containers have no names yet: `container:PID`.
+fn parse_pid(name: &str) -> Result<u32> {
+    name.parse().map_err(|_| Error::new(format!("no such container: {name}")))
+}
+
+/// A name for this run that no other one ever has: pid, and when that pid was born.
+fn this_run() -> String {
+    let pid = std::process::id();
+    format!("{pid:x}-{:x}", birth(pid).unwrap_or_default())
+}
+
+fn is_running(run: &str) -> bool {
+    let Some((pid, born)) = run.split_once('-') else { return true };
+    let hex = |text| u64::from_str_radix(text, 16).ok();
+    match (hex(pid), hex(born)) {
+        (Some(pid), Some(born)) => birth(pid as u32) == Some(born),
+        // Somebody else's, the engine's for example.
+        _ => true,
+    }
+}
+
+/// In clock ticks after the machine's start: proc_pid_stat(5), field 22.
+fn birth(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, after_name) = stat.rsplit_once(") ")?;
+    after_name.split(' ').nth(19)?.parse().ok()
+}

@@ -205,6 +205,21 @@ impl Volumes {
         Ok(removed)
     }
 
+    /// Releases what containers hold that are not `alive`: their owner was killed, or
+    /// the machine was.
+    pub fn reconcile(&self, alive: impl Fn(&str) -> bool) -> Result<()> {
+        let mut holders = Vec::new();
+        for record in self.list()? {
+            holders.extend(self.users(&record.name)?);
+        }
+        holders.sort();
+        holders.dedup();
+        for dead in holders.iter().filter(|holder| !alive(holder)) {
+            self.release(dead, true)?;
+        }
+        Ok(())
+    }
+
     /// Removes a volume and all that is in it.
     ///
     /// # Errors
@@ -431,6 +446,17 @@ mod tests {
         volumes.attach(&NewVolume::named("data"), "c1").unwrap();
         assert_eq!(volumes.release("c1", true).unwrap(), [mine.name]);
         assert_eq!(names(&volumes), ["data"]);
+    }
+
+    #[test]
+    fn the_dead_hold_nothing() {
+        let (_dir, volumes) = volumes();
+        volumes.attach(&NewVolume::named("data"), "dead").unwrap();
+        volumes.attach(&NewVolume::named("data"), "alive").unwrap();
+        volumes.attach(&NewVolume::default(), "dead").unwrap();
+        volumes.reconcile(|holder| holder == "alive").unwrap();
+        assert_eq!(names(&volumes), ["data"]);
+        assert_eq!(volumes.users("data").unwrap(), ["alive"]);
     }
 
     #[test]
