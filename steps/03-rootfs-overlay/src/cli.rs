@@ -52,8 +52,12 @@ pub struct RootArgs {
     #[arg(long, value_name = "BYTES", value_parser = cgroups::size::bytes)]
     pub shm_size: Option<u64>,
 
-    /// Show a device of the host in the container: `/dev/sdc[:/dev/xvdc[:rwm]]`
-    #[arg(long = "device", value_name = "DEVICE")]
+    /// Show a device of the host in the container
+    #[arg(
+        long = "device",
+        value_name = "DEVICE",
+        help = "Show a device of the host in the container: /dev/sdc[:/dev/xvdc[:rwm]]"
+    )]
     pub devices: Vec<HostDevice>,
 }
 

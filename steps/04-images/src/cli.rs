@@ -73,8 +73,8 @@ pub enum Command {
 /// Download an image from a registry.
 #[derive(Debug, Clone, Args)]
 pub struct Pull {
-    /// What to pull: [REGISTRY/]NAME[:TAG|@DIGEST]
-    #[arg(value_name = "NAME")]
+    /// What to pull
+    #[arg(value_name = "NAME", help = "What to pull: [REGISTRY/]NAME[:TAG|@DIGEST]")]
     pub name: Reference,
     /// The image for this platform, as os/architecture[/variant]
     #[arg(long)]

@@ -54,6 +54,11 @@ impl Layers {
         Ok(Self { dir })
     }
 
+    /// The folder.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Where an unpacked layer is, if it is here.
     pub(crate) fn path(&self, diff_id: &Digest) -> PathBuf {
         self.dir.join(diff_id.hex())
@@ -93,7 +98,7 @@ impl Layers {
             if !is_still(&lock, &partial) {
                 continue;
             }
-            let new = NewLayer { layers: self.clone(), diff_id: *diff_id, partial, lock };
+            let new = NewLayer { layers: self.clone(), diff_id: *diff_id, partial, _lock: lock };
             if self.has(diff_id) {
                 break;
             }
@@ -140,7 +145,7 @@ pub(crate) struct NewLayer {
     layers: Layers,
     diff_id: Digest,
     partial: PathBuf,
-    lock: Flock<File>,
+    _lock: Flock<File>,
 }
 
 impl NewLayer {
@@ -162,12 +167,7 @@ impl NewLayer {
         Ok(())
     }
 
-    /// Puts its bytes on the disk.
-    pub(crate) fn sync(&self) -> Result<()> {
-        nix::unistd::syncfs(&*self.lock).doing(|| format!("sync {}", self.partial.display()))
-    }
-
-    /// Shows the layer to everyone. Its bytes must be on the disk before.
+    /// Shows the layer to everyone. It was announced.
     pub(crate) fn commit(self, record: &Record) -> Result<()> {
         let json = serde_json::to_vec(record).expect("a record is JSON");
         let (file, path) =

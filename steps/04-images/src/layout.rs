@@ -7,7 +7,8 @@
 //!   index.json            the images; a name is the annotation …image.ref.name
 //!   blobs/sha256/<hex>    manifests, configs, layers: complete, under their digests
 //!   ingest/               what is on its way into blobs/
-//!   lock                  held, exclusively, while index.json changes
+//!   unsynced.json         what may not be on the disk yet (see `unsynced.rs`)
+//!   lock                  held, exclusively, while one of these tables changes
 //! ```
 //!
 //! Nothing is ever changed in place. A file is written beside, synced, and renamed:
@@ -88,6 +89,17 @@ impl Layout {
     fn sign(&self, name: &str, content: &str) -> Result<()> {
         let _lock = self.lock()?;
         write_atomically(&self.dir.join(name), content.as_bytes())
+    }
+
+    /// The folder.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Does something alone among all processes.
+    pub(crate) fn locked<T>(&self, act: impl FnOnce() -> Result<T>) -> Result<T> {
+        let _lock = self.lock()?;
+        act()
     }
 
     fn lock(&self) -> Result<Flock<File>> {
@@ -202,7 +214,7 @@ impl Layout {
         }
     }
 
-    /// Moves a complete file to its place. It must be on the disk before.
+    /// Moves a complete file to its place. It is on the disk, or was announced.
     pub(crate) fn admit(&self, ingest: Ingest, digest: &Digest) -> Result<()> {
         let path = self.blob(digest);
         let mut ingest = ingest;
@@ -334,7 +346,7 @@ pub(crate) fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<Opt
 /// Writes beside, syncs, renames, and syncs the folder: the file is there whole, or
 /// as it was before, also after a power cut. The caller holds the lock of the layout:
 /// two writers would have the same file beside.
-fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     let doing = || format!("write {}", path.display());
     let folder = path.parent().expect("a path below the store");
     let mut beside = path.as_os_str().to_owned();

@@ -32,6 +32,7 @@ mod store;
 mod sys;
 mod tls;
 pub mod unpack;
+mod unsynced;
 
 pub use auth::{Credentials, DockerConfig};
 pub use bars::Bars;

@@ -49,6 +49,7 @@ pub fn pull(
     options: &PullOptions,
     progress: &dyn Progress,
 ) -> Result<Image> {
+    store.settle()?;
     store.collect(&[])?;
     let credentials = match &options.credentials {
         Some(given) => Some(given.clone()),
@@ -177,6 +178,9 @@ impl Pull<'_> {
                 jobs.push(job);
             }
         }
+        let new =
+            jobs.iter().filter(|(blob, diff_id)| !self.store.has_layer(&blob.digest, diff_id));
+        self.store.announce(new.flat_map(|(blob, diff_id)| [blob.digest, **diff_id]))?;
         self.side_by_side(&jobs)
     }
 
@@ -248,7 +252,11 @@ impl Pull<'_> {
                 Err(error) => return Err(error),
                 Ok(layer) => {
                     let ingest = download.finish();
-                    self.store.sync(&ingest)?;
+                    if diff_id.is_none() {
+                        // A config is small; only layers were announced.
+                        let sync = ingest.file.sync_data();
+                        sync.doing(|| format!("sync {}", ingest.path.display()))?;
+                    }
                     layout.admit(ingest, &blob.digest)?;
                     self.note(&[blob.digest, *diff_id.unwrap_or(&blob.digest)]);
                     if let Some((layer, record)) = layer {
@@ -274,15 +282,5 @@ impl Pull<'_> {
         let options = self.store.unpack_options();
         let unpacked = unpack_blob(download, diff_id, layer.path(), &options)?;
         Ok(Some((layer, unpacked.into())))
-    }
-}
-
-impl Store {
-    /// Puts what was written to these files, and everything beside them, on the disk.
-    ///
-    /// One syncfs(2) for the whole filesystem is far cheaper than an fsync for each of
-    /// thousands of files, and renames that follow it can then only show whole things.
-    fn sync(&self, ingest: &crate::layout::Ingest) -> Result<()> {
-        nix::unistd::syncfs(&*ingest.file).doing(|| format!("sync {}", ingest.path.display()))
     }
 }

@@ -62,7 +62,9 @@ impl Store {
     pub fn open(root: &Path) -> Result<Self> {
         let layout = Layout::open(root.join("images"))?;
         let layers = Layers::open(root.join("layers"))?;
-        Ok(Self { layout, layers })
+        let store = Self { layout, layers };
+        store.doubt()?;
+        Ok(store)
     }
 
     /// All images, those that were named last first.
@@ -191,9 +193,13 @@ impl Store {
     /// Unpacks a layer from its blob, unless it is unpacked.
     pub(crate) fn unpack_layer(&self, blob: &Digest, diff_id: &Digest) -> Result<()> {
         let Some(layer) = self.layers.begin(diff_id)? else { return Ok(()) };
+        if !self.layout.has(blob) {
+            let lost = format!("the layer {blob} was lost when the machine stopped");
+            return Err(Error::NotFound(lost + ": pull the image again"));
+        }
+        self.announce([*diff_id])?;
         let blob = self.layout.reader(blob)?;
         let unpacked = unpack_blob(blob, diff_id, layer.path(), &self.unpack_options())?;
-        layer.sync()?;
         layer.commit(&unpacked.into())
     }
 

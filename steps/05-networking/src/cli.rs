@@ -15,8 +15,13 @@ pub struct NetworkArgs {
     /// Connect to a network: bridge, host, none, container:NAME, or a network's name
     #[arg(long, alias = "net", value_name = "NETWORK", default_value = "bridge")]
     pub network: Mode,
-    /// Publish a port: [[IP:][HOST]:]CONTAINER[/udp], also ranges
-    #[arg(short, long, value_name = "PORT")]
+    /// Publish a port
+    #[arg(
+        short,
+        long,
+        value_name = "PORT",
+        help = "Publish a port: [[IP:][HOST]:]CONTAINER[/udp], also ranges"
+    )]
     pub publish: Vec<String>,
     /// Publish every exposed port to a random port of the host
     #[arg(short = 'P', long)]

@@ -3,12 +3,14 @@
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use namespaces::Size;
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::pty::openpty;
+use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::sys::termios::{Termios, tcgetattr};
 use nix::unistd;
 
@@ -26,19 +28,19 @@ pub struct Person {
 impl Person {
     /// Sits down at a terminal of 33 lines of 99 characters, and runs `run FLAGS` with `program` there.
     pub fn runs(who: Who, flags: &str, program: &[&str]) -> Self {
-        let pty = openpty(None, None).unwrap();
-        Size { rows: 33, columns: 99 }.set(&pty.master).unwrap();
+        let (master, slave) = open_pty();
+        Size { rows: 33, columns: 99 }.set(&master).unwrap();
         // The sentinel opens it by name: it must be this user's, as a login makes it.
         if unistd::geteuid().is_root() {
-            unistd::fchown(&pty.slave, Some(who.uid().into()), None).unwrap();
+            unistd::fchown(&slave, Some(who.uid().into()), None).unwrap();
         }
-        let found = tcgetattr(&pty.slave).unwrap();
-        let end = || pty.slave.try_clone().unwrap();
+        let found = tcgetattr(&slave).unwrap();
+        let end = || slave.try_clone().unwrap();
         let mut command: Command = who.command("setsid");
         command.arg("--ctty").arg(crate::who::binary()).arg("run");
         command.args(flags.split_whitespace()).args(program);
         let command = command.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
-        Self { keyboard: pty.master.into(), screen: pty.slave, command, seen: String::new(), found }
+        Self { keyboard: master, screen: slave.into(), command, seen: String::new(), found }
     }
 
     pub fn types(&mut self, text: &str) {
@@ -68,6 +70,11 @@ impl Person {
         }
     }
 
+    /// Closes the window, with the command in it.
+    pub fn walks_away(&mut self) {
+        self.keyboard = File::open("/dev/null").unwrap();
+    }
+
     pub fn resizes(&mut self, rows: u16, columns: u16) {
         Size { rows, columns }.set(&self.keyboard).unwrap();
     }
@@ -89,6 +96,18 @@ impl Person {
             self.read(20);
         }
     }
+}
+
+/// openpty(3), but close-on-exec: whoever held a master by accident would keep the
+/// window open.
+fn open_pty() -> (File, File) {
+    let master = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let mut options = File::options();
+    options.read(true).write(true).custom_flags(libc::O_NOCTTY);
+    let slave = options.open(ptsname_r(&master).unwrap()).unwrap();
+    (File::from(OwnedFd::from(master)), slave)
 }
 
 impl Drop for Person {

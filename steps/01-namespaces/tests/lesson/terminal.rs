@@ -18,6 +18,7 @@ pub fn tests() -> Vec<Trial> {
         for_all("every_key_goes_through_and_the_mode_is_given_back", raw_mode),
         for_all("the_mode_is_given_back_after_a_failed_start", failed_start),
         for_all("the_mode_is_given_back_after_a_kill", killed),
+        for_all("a_closed_window_ends_what_reads_from_it", closed_window),
         for_all("a_stopped_run_leaves_the_terminal_usable", stopped),
         for_all("the_last_words_are_not_lost", last_words),
         for_all("a_slow_reader_gets_everything", slow_reader),
@@ -108,6 +109,24 @@ fn killed(who: Who) {
             wait_until(Duration::from_secs(2), || person.finds_the_terminal_as_it_was()),
             "{signal}"
         );
+    }
+}
+
+/// Whether the program handles SIGHUP or not: it reads the end of its terminal.
+fn closed_window(who: Who) {
+    for flags in ["-it", "-it --init"] {
+        let mut person =
+            Person::runs(who, flags, &["sh", "-c", "trap '' HUP; echo ready; cat; exit 5"]);
+        person.sees("ready");
+        assert!(wait_until(Duration::from_secs(2), || !person.finds_the_terminal_as_it_was()));
+        person.walks_away();
+        let mut status = None;
+        let ended = wait_until(Duration::from_secs(5), || {
+            status = person.command.try_wait().unwrap();
+            status.is_some()
+        });
+        assert!(ended, "it still runs");
+        assert_eq!(status.unwrap().code(), Some(5));
     }
 }
 

@@ -9,7 +9,7 @@
 //! The `tar` crate knows the layout of the headers. What may follow them is read here,
 //! because each has a length that a hostile layer chooses.
 
-use std::io::Read;
+use std::io::BufRead;
 
 use namespaces::{Error, Result};
 use tar::{EntryType, Header};
@@ -66,7 +66,7 @@ pub(super) struct Archive<R> {
     left: u64,
 }
 
-impl<R: Read> Archive<R> {
+impl<R: BufRead> Archive<R> {
     pub(super) fn new(reader: R) -> Self {
         Self { stream: Stream::new(reader), left: 0 }
     }

@@ -9,7 +9,7 @@
 //!
 //! <https://www.gnu.org/software/tar/manual/html_node/Sparse-Formats.html>
 
-use std::io::Read;
+use std::io::BufRead;
 
 use namespaces::{Error, Result};
 use tar::{GnuExtSparseHeader, GnuSparseHeader, Header};
@@ -58,7 +58,7 @@ impl Sparse {
     pub(super) fn read_map(
         &mut self,
         header: &Header,
-        stream: &mut Stream<impl Read>,
+        stream: &mut Stream<impl BufRead>,
         stored: u64,
     ) -> Result<u64> {
         if header.entry_type().is_gnu_sparse() {
@@ -72,7 +72,7 @@ impl Sparse {
     }
 
     /// Old GNU: four pieces in the header, then blocks of 21 each.
-    fn read_old(&mut self, header: &Header, stream: &mut Stream<impl Read>) -> Result<()> {
+    fn read_old(&mut self, header: &Header, stream: &mut Stream<impl BufRead>) -> Result<()> {
         let gnu = header.as_gnu().ok_or_else(|| broken("its header is not GNU's"))?;
         self.size = Some(number(&gnu.realsize, "size")?);
         self.take_pieces(&gnu.sparse)?;
@@ -95,7 +95,7 @@ impl Sparse {
     }
 
     /// PAX 1.0: a count, then as many pairs, each number on its line, padded to a block.
-    fn read_lines(&mut self, stream: &mut Stream<impl Read>, stored: u64) -> Result<u64> {
+    fn read_lines(&mut self, stream: &mut Stream<impl BufRead>, stored: u64) -> Result<u64> {
         let mut text = Vec::new();
         let mut wanted = None;
         let mut lines = 0;

@@ -1,42 +1,34 @@
 //! The bytes of a tar archive: blocks of 512, and runs of data padded to whole blocks.
 
-use std::io::{ErrorKind, Read};
+use std::io::{BufRead, ErrorKind};
 
 use namespaces::{Error, Result};
 
 /// The unit of tar: every header is one block, all data is padded to whole ones.
 pub(super) const BLOCK: usize = 512;
 
-/// Long enough that a file takes one or two writes, short enough to stay in the
-/// processor's cache between the inflater and the kernel.
-const BUFFER: usize = 256 * 1024;
-
-/// A reader with a buffer that lends its bytes instead of copying them.
+/// A reader that lends the bytes of its buffer: between the inflater and the kernel
+/// they are not copied.
 pub(super) struct Stream<R> {
     reader: R,
-    buffer: Box<[u8]>,
-    start: usize,
-    end: usize,
 }
 
-impl<R: Read> Stream<R> {
+impl<R: BufRead> Stream<R> {
     pub(super) fn new(reader: R) -> Self {
-        Self { reader, buffer: vec![0; BUFFER].into(), start: 0, end: 0 }
+        Self { reader }
     }
 
     /// What is at hand, read anew if nothing is. Empty only at the end.
     fn fill(&mut self) -> Result<&[u8]> {
-        while self.start == self.end {
-            self.start = 0;
-            self.end = 0;
-            match self.reader.read(&mut self.buffer) {
-                Ok(0) => break,
-                Ok(n) => self.end = n,
+        let told = |error| Error::os("read the layer", error);
+        loop {
+            match self.reader.fill_buf() {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(Error::os("read the layer", error)),
+                Err(error) => return Err(told(error)),
+                Ok(_) => break,
             }
         }
-        Ok(&self.buffer[self.start..self.end])
+        self.reader.fill_buf().map_err(told)
     }
 
     /// The next block; nothing at the end of the stream.
@@ -50,7 +42,7 @@ impl<R: Read> Stream<R> {
             }
             let n = bytes.len().min(BLOCK - have);
             block[have..have + n].copy_from_slice(&bytes[..n]);
-            self.start += n;
+            self.reader.consume(n);
             have += n;
         }
         Ok(Some(block))
@@ -69,7 +61,7 @@ impl<R: Read> Stream<R> {
             }
             let n = bytes.len().min(usize::try_from(length).unwrap_or(usize::MAX));
             sink(&bytes[..n])?;
-            self.start += n;
+            self.reader.consume(n);
             length -= n as u64;
         }
         Ok(())
@@ -101,7 +93,7 @@ impl<R: Read> Stream<R> {
             if n == 0 {
                 return Ok(());
             }
-            self.start += n;
+            self.reader.consume(n);
             rest += n as u64;
             if rest > at_most {
                 return Err(Error::new(format!(
