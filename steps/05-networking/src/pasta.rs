@@ -26,7 +26,7 @@ use crate::lease::Owner;
 use crate::listen::{self, Listener};
 use crate::network::Networks;
 use crate::port::{Port, Protocol, Published};
-use crate::tool::{self, first_line, search_path};
+use crate::tool::{self, search_path};
 
 const CHAPTER: u8 = 5;
 
@@ -40,7 +40,7 @@ pub struct Pasta {
     container: String,
     owner: Owner,
     ports: Vec<Published>,
-    /// Until pasta opens the same ports.
+    /// Until the clone.
     listeners: Vec<Listener>,
     over: bool,
 }
@@ -92,14 +92,15 @@ impl Pasta {
 impl Mechanism for Pasta {
     fn before_clone(&mut self, args: &mut CloneArgs) -> Result<()> {
         args.flags |= libc::CLONE_NEWNET as u64;
+        // pasta opens the ports itself. Whoever is cloned from here on would hold
+        // copies of our sockets, and the ports with them.
+        self.listeners.clear();
         Ok(())
     }
 
     /// pasta joins the child's user and network namespaces, and goes to the
     /// background when the interface is ready.
     fn in_parent(&mut self, child: &Child) -> Result<()> {
-        // pasta opens the ports itself; we have only kept them until now.
-        self.listeners.clear();
         let words = arguments(&self.path("pid"), &self.ports, child.pid.as_raw() as u32);
         step(
             CHAPTER,
@@ -160,7 +161,7 @@ pub(crate) fn is_installed() -> bool {
 /// Forward these ports and nothing else, neither in nor out by the loopback.
 fn arguments(pid_file: &Path, ports: &[Published], pid: u32) -> Vec<String> {
     let mut words: Vec<String> =
-        ["--config-net", "--quiet", "--no-map-gw", "--dns-forward"].map(String::from).into();
+        ["--config-net", "--stderr", "--no-map-gw", "--dns-forward"].map(String::from).into();
     words.extend([NAME_SERVER.to_string(), "--pid".into(), pid_file.display().to_string()]);
     for (protocol, flag) in [(Protocol::Tcp, "-t"), (Protocol::Udp, "-u")] {
         let specs: Vec<String> =
@@ -180,7 +181,10 @@ fn forward(port: &Published) -> String {
 }
 
 fn refusal(said: &[u8]) -> Error {
-    let why = first_line(said);
+    // It reports each line to the system's log too, and complains if there is none.
+    let said = String::from_utf8_lossy(said);
+    let mut lines = said.lines().rev();
+    let why = lines.find(|line| !line.contains("to syslog")).unwrap_or("no reason given");
     let error = Error::new(format!("pasta: {why}"));
     if why.contains("/dev/net/tun") {
         return error.hint("/dev/net/tun must be open to ordinary users: mode 0666");
@@ -243,7 +247,7 @@ mod tests {
         };
         let ports = ["8080:80", "127.0.0.1:9090:90", "[::1]:9091:91", "53:53/udp"].map(port);
         let show = |ports: &[Published]| arguments(Path::new("/r/c.pid"), ports, 7).join(" ");
-        insta::assert_snapshot!(show(&ports), @"--config-net --quiet --no-map-gw --dns-forward 169.254.1.1 --pid /r/c.pid -t 8080:80 -t 127.0.0.1/9090:90 -t ::1/9091:91 -u 53:53 -T none -U none 7");
-        insta::assert_snapshot!(show(&[]), @"--config-net --quiet --no-map-gw --dns-forward 169.254.1.1 --pid /r/c.pid -t none -u none -T none -U none 7");
+        insta::assert_snapshot!(show(&ports), @"--config-net --stderr --no-map-gw --dns-forward 169.254.1.1 --pid /r/c.pid -t 8080:80 -t 127.0.0.1/9090:90 -t ::1/9091:91 -u 53:53 -T none -U none 7");
+        insta::assert_snapshot!(show(&[]), @"--config-net --stderr --no-map-gw --dns-forward 169.254.1.1 --pid /r/c.pid -t none -u none -T none -U none 7");
     }
 }
