@@ -1,8 +1,9 @@
 //! The commands of this lesson, as data and as functions: `coracle` has them too.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Subcommand};
+use clap::{Subcommand, ValueEnum};
 use serde_json::json;
 
 use crate::bars::Bars;
@@ -14,7 +15,7 @@ use crate::remove::{RemoveOptions, Removed};
 use crate::store::{Image, Store};
 
 /// Where images and layers are kept.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct Root {
     /// Keep everything below this folder instead of the usual place
     #[arg(long, global = true, env = "CORACLE_ROOT", value_name = "DIR")]
@@ -41,6 +42,56 @@ impl Root {
         std::path::absolute(&path)
             .map_err(|error| crate::error::io("find the current folder", error))
     }
+}
+
+/// The flags of `run` up to this lesson.
+#[derive(Debug, Clone, Default, clap::Args)]
+// Clap names the group of a struct's flags after the struct, and lesson 3 has an `Args` too.
+#[group(id = "images")]
+pub struct Args {
+    /// The earlier lessons'.
+    #[command(flatten)]
+    pub rootfs: rootfs::cli::Args,
+    /// Run this in place of the image's entrypoint; its command is dropped too
+    #[arg(long, value_name = "PROGRAM")]
+    pub entrypoint: Option<OsString>,
+    /// When to pull the image
+    #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
+    pub pull: PullPolicy,
+}
+
+/// What `run` runs: from the first word that is no flag, every word is the image's or
+/// the command's, also if it looks like a flag.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ImageAndCommand {
+    /// A name or an id (`host`: this machine's own programs), then the command, in place of the image's
+    #[arg(required = true, trailing_var_arg = true, value_name = "IMAGE [COMMAND]")]
+    words: Vec<OsString>,
+}
+
+impl ImageAndCommand {
+    /// The image.
+    pub fn image(&self) -> Result<&str> {
+        let word = self.words[0].to_str();
+        word.ok_or_else(|| Error::Input("the name of an image is plain text".into()))
+    }
+
+    /// The command and its arguments.
+    pub fn command(&self) -> &[OsString] {
+        &self.words[1..]
+    }
+}
+
+/// When `run` pulls the image.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum PullPolicy {
+    /// Every time
+    Always,
+    /// If it is not in the store
+    #[default]
+    Missing,
+    /// Never
+    Never,
 }
 
 /// What can be done with images without running one.
@@ -71,7 +122,7 @@ pub enum Command {
 }
 
 /// Download an image from a registry.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct Pull {
     /// What to pull
     #[arg(value_name = "NAME", help = "What to pull: [REGISTRY/]NAME[:TAG|@DIGEST]")]
@@ -85,7 +136,7 @@ pub struct Pull {
 }
 
 /// List images.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct List {
     /// Only the ids
     #[arg(short, long)]
@@ -96,7 +147,7 @@ pub struct List {
 }
 
 /// Remove images.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct Remove {
     /// Names or ids
     #[arg(required = true, value_name = "IMAGE")]
@@ -128,6 +179,12 @@ impl Command {
 }
 
 fn run_pull(store: &Store, args: &Pull) -> Result<()> {
+    if args.name == crate::host::NAME.parse()? {
+        // No registry has this one.
+        store.layers(&crate::host::resolve(store, crate::host::NAME)?)?;
+        println!("{}", args.name);
+        return Ok(());
+    }
     let options = PullOptions { platform: args.platform.clone(), ..PullOptions::default() };
     if args.quiet {
         pull(store, &args.name, &options, &crate::Silent)?;

@@ -50,13 +50,15 @@ impl From<Error> for namespaces::Error {
 
 /// The system's answer to an I/O request, with what was being done.
 pub(crate) fn io(doing: impl Into<String>, error: std::io::Error) -> Error {
-    let full = error.kind() == std::io::ErrorKind::StorageFull;
-    let error = namespaces::Error::os(doing, error);
-    Error::System(if full {
-        error.hint("free some space, or pass --root on another disk")
-    } else {
-        error
-    })
+    Error::System(way_out(namespaces::Error::os(doing, error)))
+}
+
+/// Adds what to do about a full disk.
+pub(crate) fn way_out(error: namespaces::Error) -> namespaces::Error {
+    match error.is(nix::errno::Errno::ENOSPC) {
+        true => error.hint("free some space, or pass --root on another disk"),
+        false => error,
+    }
 }
 
 /// Says what was being done when the system answered with an error.

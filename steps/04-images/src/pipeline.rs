@@ -17,7 +17,7 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 
 use crate::digest::{Digest, Hasher};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, way_out};
 use crate::unpack::{UnpackOptions, Unpacked, decompress, unpack};
 
 /// Small enough to stay in the processor's cache from one stage to the next.
@@ -55,7 +55,7 @@ pub(crate) fn unpack_blob(
         // them as "nobody reads any more". The one that counts is neither.
         let rest = first.join().expect("the first stage does not panic")?;
         let found = second.join().expect("the second stage does not panic");
-        let unpacked = unpacked.map_err(Error::from);
+        let unpacked = unpacked.map_err(|error| Error::System(way_out(error)));
         let done = found.and_then(|found| Ok((found, unpacked?)));
         if let (Err(error), Some(rest)) = (&done, rest)
             && !matches!(error, Error::System(error) if error.errno.is_some())

@@ -127,6 +127,11 @@ impl Store {
         Ok(folders)
     }
 
+    /// True if [`Store::layers`] has nothing to unpack.
+    pub fn is_unpacked(&self, image: &Image) -> bool {
+        image.config.rootfs.diff_ids.iter().all(|diff_id| self.layers.has(diff_id))
+    }
+
     /// Writes a blob into the store. Nothing keeps it until an image has it.
     pub fn blob_writer(&self) -> Result<BlobWriter> {
         self.layout.writer()

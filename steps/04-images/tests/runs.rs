@@ -1,0 +1,86 @@
+//! Containers on images.
+
+mod support;
+
+use serde_json::json;
+use support::Store;
+use testkit::{Leftovers, Needs, Registry, test};
+
+const REGISTRY: &[Needs] = &[
+    Needs::Program("docker-registry"),
+    Needs::Program("skopeo"),
+    Needs::Program("busybox"),
+    Needs::Root,
+    Needs::Overlay,
+];
+const HOST: &[Needs] = &[Needs::Root, Needs::Overlay];
+const USER: &[Needs] = &[Needs::User, Needs::UserNamespaces, Needs::Overlay];
+
+fn main() {
+    testkit::main(vec![
+        test("an_image_is_pulled_and_runs_as_it_says", REGISTRY, an_image_is_pulled_and_runs),
+        test("the_host_is_an_image_too", HOST, the_host_is_an_image_too),
+        test("an_ordinary_user_runs_the_host_image", USER, an_ordinary_user_runs_the_host_image),
+        test("an_unknown_image_runs_nothing", HOST, an_unknown_image_runs_nothing),
+    ])
+}
+
+fn an_image_is_pulled_and_runs() {
+    let before = Leftovers::snapshot();
+    let (registry, store) = (Registry::start(), Store::new());
+    let layout = testkit::temp_dir();
+    let config = json!({
+        "Entrypoint": ["/bin/sh", "-c"], "Cmd": ["echo $WORD $(pwd) $(id -u); exit 7"],
+        "Env": ["WORD=hello", "PATH=/bin"], "WorkingDir": "/tmp", "User": "guest",
+    });
+    testkit::oci_layout(layout.path(), &[testkit::tar_of(&testkit::busybox_rootfs())], config);
+    let name = registry.push(layout.path(), "box");
+    let output = store.command(&["run", &name]).output().unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "hello /tmp 1000\n",
+        "{}",
+        support::stderr(&output)
+    );
+    assert_eq!(output.status.code(), Some(7));
+    let flags = ["run", "-u", "0", "-e", "WORD=bye", "-w", "/", "--entrypoint", "/bin/sh"];
+    let said = store.ok(&[&flags[..], &[&name, "-c", "echo $WORD $(pwd) $(id -u)"]].concat());
+    assert_eq!(said, "bye / 0\n");
+    // What one container writes, the next does not see, and the image does not have.
+    store.ok(&["run", "-u", "0", &name, "echo x > /file"]);
+    let again = store.command(&["run", &name, "test ! -e /file"]).status().unwrap();
+    assert!(again.success());
+    drop(store);
+    drop(registry);
+    before.assert_none();
+}
+
+fn the_host_is_an_image_too() {
+    let store = Store::new();
+    assert_eq!(store.ok(&["run", "host", "sh", "-c", "echo $((6 * 7))"]), "42\n");
+    assert!(store.ok(&["images"]).contains("host"));
+    store.ok(&["rmi", "host"]);
+    store.assert_empty();
+}
+
+fn an_ordinary_user_runs_the_host_image() {
+    let user = testkit::user().unwrap();
+    let binary = testkit::reachable(support::IMAGES);
+    let run = |args: &[&str]| user.command(&binary).args(args).output().unwrap();
+    let output = run(&["run", "host", "sh", "-c", "id -u; echo x > /file && cat /file"]);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "0\nx\n", "{}", support::stderr(&output));
+    let gone = run(&["rmi", "host"]);
+    assert!(gone.status.success(), "{}", support::stderr(&gone));
+}
+
+fn an_unknown_image_runs_nothing() {
+    let store = Store::new();
+    let output = store.command(&["run", "--pull=never", "nothing"]).output().unwrap();
+    assert_eq!(support::stderr(&output), "images: no such image: nothing\n");
+    assert_eq!(output.status.code(), Some(125));
+    let output = store.command(&["run", "127.0.0.1:1/nothing", "sh"]).output().unwrap();
+    assert!(support::stderr(&output).contains("Connection refused"));
+    assert_eq!(output.status.code(), Some(125));
+    let output = store.command(&["run", "Nothing"]).output().unwrap();
+    assert!(support::stderr(&output).contains("must be lower-case"));
+}
