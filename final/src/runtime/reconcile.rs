@@ -46,8 +46,7 @@ pub fn reconcile(dir: &ContainerDir) -> Result<Found> {
     let _ = fs::remove_file(&socket);
     let instructions: Instructions = store::read(&dir.instructions())?.unwrap_or_default();
     if let Some(removal) = &instructions.auto_remove {
-        dir.names().release(&removal.name, &dir.id())?;
-        shim::remove(dir)?;
+        shim::auto_remove(dir, removal)?;
         return Ok(Found::Removed);
     }
     let state = if state.is_alive() { dead(state) } else { state };

@@ -119,10 +119,14 @@ impl ContainerDir {
         self.path().join("rootfs")
     }
 
+    /// The store's root: the folder that holds `containers`.
+    pub fn root(&self) -> &Path {
+        self.path().ancestors().nth(2).unwrap_or(Path::new("/"))
+    }
+
     /// The names of the containers in the same store.
     pub fn names(&self) -> Names {
-        let root = self.path().ancestors().nth(2).unwrap_or(Path::new("/"));
-        Names::at(root.join("names"))
+        Names::at(self.root().join("names"))
     }
 
     /// The folder of one exec, whether it exists or not.

@@ -82,6 +82,11 @@ impl Root {
         &self.run
     }
 
+    /// Where a daemon listens, if one does.
+    pub fn socket(&self) -> PathBuf {
+        self.run.join("coracle.sock")
+    }
+
     /// The folder of all containers.
     pub fn containers(&self) -> PathBuf {
         self.data.join("containers")

@@ -71,6 +71,13 @@ impl Shim {
         self.hear_state()
     }
 
+    /// Becomes a line that comes when the program has ended, an [`Answer::State`], and
+    /// an end of file that comes when everything is tidied up.
+    pub fn watch(mut self) -> Result<UnixStream> {
+        self.say(&Request::Wait)?;
+        Ok(self.stream)
+    }
+
     /// After [`Shim::wait`]: waits until everything is tidied up, and removed if it
     /// was to be.
     pub fn wait_until_gone(mut self) -> Result<()> {

@@ -36,12 +36,12 @@ pub use client::Shim;
 pub use launch::{launch, launch_exec, reap};
 pub use log::LogOptions;
 pub use owner::main;
-pub use protocol::{Attach, Stream};
-pub use remove::remove;
+pub use protocol::{Answer, Attach, Stream};
+pub use remove::{auto_remove, remove};
 pub(super) use streams::Streams;
 
 /// The socket's name in the shim's folder.
 pub(super) const SOCKET: &str = "shim.sock";
 
 /// The command that this program is started with to be a shim.
-const COMMAND: &str = "shim";
+pub const COMMAND: &str = "shim";

@@ -18,7 +18,7 @@ use oci_spec::runtime::Spec;
 use super::life::Life;
 use super::log::Log;
 use super::protocol::Answer;
-use super::remove::remove;
+use super::remove::auto_remove;
 use super::serve::Server;
 use super::{SOCKET, Streams};
 use crate::runtime::container::{self, Prepared};
@@ -232,10 +232,4 @@ impl Ready {
         self.server.part();
         served.and(tidied).and(removed)
     }
-}
-
-/// `--rm`: the name and the folder.
-fn auto_remove(dir: &ContainerDir, removal: &AutoRemove) -> Result<()> {
-    let released = dir.names().release(&removal.name, &dir.id());
-    remove(dir).and(released)
 }

@@ -3,9 +3,22 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use namespaces::{Context, Result, userns};
+use namespaces::{Context, Error, Result, userns};
+use volumes::Volumes;
 
+use crate::runtime::AutoRemove;
 use crate::store::ContainerDir;
+
+/// `--rm`: the container, its name, and the volumes that nobody has named.
+///
+/// # Errors
+/// The first error; everything had its turn.
+pub fn auto_remove(dir: &ContainerDir, removal: &AutoRemove) -> Result<()> {
+    let id = dir.id();
+    let volumes = Volumes::open(dir.root()).and_then(|volumes| volumes.release(&id, true));
+    let released = dir.names().release(&removal.name, &id);
+    remove(dir).and(released).and(volumes.map(drop).map_err(Error::from))
+}
 
 /// Removes a container's folder and all that is in it. Its name among the containers
 /// goes first, in one step: nobody ever sees half a container. Needs a process with
