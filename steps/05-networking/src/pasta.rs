@@ -218,7 +218,8 @@ fn end(dir: &Path, container: &str) {
         name.starts_with("pasta") || name.starts_with("passt")
     };
     if let Some(pid) = pid.filter(is_pasta) {
-        let asked = kill(Pid::from_raw(pid), Signal::SIGTERM);
+        // It is the first process of a pid namespace of its own, and deaf to SIGTERM.
+        let asked = kill(Pid::from_raw(pid), Signal::SIGKILL);
         debug_assert!(matches!(asked, Ok(()) | Err(Errno::ESRCH)));
     }
     for extension in ["pid", "log", "json"] {
