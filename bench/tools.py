@@ -30,7 +30,7 @@ class Tool:
         try:
             act()
         except (RuntimeError, OSError, KeyError, ValueError) as error:
-            self.missing = f"{doing} failed: {error}"
+            self.missing = f"{doing} failed: " + " ".join(str(error).split())[:300]
             print(f"bench: {self.name}: {self.missing}", file=sys.stderr)
 
     def prepare(self):
@@ -273,13 +273,13 @@ def coracle_config(here):
     engine = here.coracle
     if engine.missing:
         return None
-    engine.idle()
     try:
+        engine.idle()
         made = [f"{containers}/{id}/config.json" for id in os.listdir(containers)]
         with open(next(path for path in made if os.path.exists(path))) as file:
             here.bundle_from = "coracle"
             return json.load(file)
-    except (OSError, StopIteration):
+    except (OSError, RuntimeError, StopIteration):
         return None
     finally:
         engine.idle_end()
