@@ -31,7 +31,7 @@ fn room(root: &Path) -> Check {
     let Ok(disk) = statvfs(root) else {
         return Check::warn("disk space", "unknown", "see the check above");
     };
-    let free = disk.blocks_available() as u64 * disk.fragment_size() as u64;
+    let free = disk.blocks_available() * disk.fragment_size();
     let found = format!("{:.1} GB free below {}", free as f64 / 1e9, root.display());
     match free >= ROOM {
         true => Check::ok("disk space", found),
