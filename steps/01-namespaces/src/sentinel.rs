@@ -16,7 +16,7 @@ use std::os::unix::net::UnixStream;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
-use nix::sys::signal::SigSet;
+use nix::sys::signal::{SigSet, SigmaskHow};
 use nix::sys::wait::waitpid;
 use nix::unistd::{self, Pid};
 
@@ -40,13 +40,20 @@ impl Sentinel {
     /// Starts the sentinel, which knows what the mechanisms know now.
     pub fn watch(mechanisms: &mut [Box<dyn Mechanism>]) -> Result<Self> {
         let (ours, theirs) = UnixStream::pair().doing(|| "create the sentinel's socket")?;
-        match sys::clone3(0, None, false).doing(|| "clone the sentinel")? {
-            Cloned::Parent(pid, _) => Ok(Self { pid, socket: Some(ours) }),
-            Cloned::Child => {
+        // Born with all signals blocked: between its birth and its first own step it
+        // is still in our session, and would die of what we die of.
+        let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_BLOCK);
+        let mask = mask.doing(|| "block the signals")?;
+        let sentinel = match sys::clone3(0, None, false).doing(|| "clone the sentinel") {
+            Ok(Cloned::Child) => {
                 let _ = without_unwinding("tear down", || stand_guard(mechanisms, &theirs));
                 sys::exit_now(0)
             }
-        }
+            Ok(Cloned::Parent(pid, _)) => Ok(Self { pid, socket: Some(ours) }),
+            Err(error) => Err(error),
+        };
+        mask.thread_set_mask().doing(|| "unblock the signals")?;
+        sentinel
     }
 
     /// Tells the sentinel whom to kill before it tears down.
@@ -82,19 +89,19 @@ fn stand_guard(mechanisms: &mut [Box<dyn Mechanism>], socket: &UnixStream) -> Re
 }
 
 /// Leaves everything that the sentinel was born with: the session, so that Ctrl-C
-/// is not for it, the signals of whoever stops us all, and the descriptors. Whoever
-/// reads our output must see its end when the container ends, not when the sentinel
+/// is not for it, the name, and the descriptors. Whoever reads our output must see its end when the container ends, not when the sentinel
 /// does. Each number stays taken, by `/dev/null`: some mechanism still holds it.
 fn retire(socket: &UnixStream) -> Result<()> {
-    SigSet::all().thread_block().doing(|| "block the signals")?;
     unistd::setsid().doing(|| "setsid()")?;
     prctl::set_name(c"sentinel").doing(|| "prctl(PR_SET_NAME)")?;
     let null = std::fs::File::options().read(true).write(true).open("/dev/null");
     let null = OwnedFd::from(null.doing(|| "open /dev/null")?);
     let keep = [null.as_raw_fd(), socket.as_raw_fd()];
-    for entry in std::fs::read_dir("/proc/self/fd").doing(|| "read /proc/self/fd")?.flatten() {
-        let fd = entry.file_name().to_str().and_then(|name| name.parse().ok());
-        if let Some(fd) = fd.filter(|fd| !keep.contains(fd)) {
+    // All of the list first: the folder it is read from is a descriptor too.
+    let open = std::fs::read_dir("/proc/self/fd").doing(|| "read /proc/self/fd")?;
+    let open = open.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    for fd in open.collect::<Vec<_>>() {
+        if !keep.contains(&fd) {
             sys::replace_fd(fd, null.as_fd());
         }
     }

@@ -1,6 +1,7 @@
 //! The library itself, in a child that has one thread.
 
 use std::cell::Cell;
+use std::path::PathBuf;
 
 use libtest_mimic::Trial;
 use namespaces::{
@@ -123,9 +124,13 @@ pub fn tests() -> Vec<Trial> {
     .collect()
 }
 
+/// This program, where everybody can reach it.
+pub fn stage_itself() -> PathBuf {
+    testkit::reachable(std::env::current_exe().unwrap())
+}
+
 fn stage(who: Who, play: &str) -> Answer {
-    let this = testkit::reachable(std::env::current_exe().unwrap());
-    Answer::of(who.command(this).env(PLAY, play).env("RUST_BACKTRACE", "0"))
+    Answer::of(who.command(stage_itself()).env(PLAY, play).env("RUST_BACKTRACE", "0"))
 }
 
 pub fn play(play: &str) {

@@ -14,6 +14,10 @@ fn main() {
     if let Ok(play) = std::env::var(library::PLAY) {
         return library::play(&play);
     }
+    // Before there are threads: one that forks while another writes a program would hold
+    // it open, and nobody could execute it ("Text file busy").
+    who::binary();
+    library::stage_itself();
     let mut tests = run::tests();
     tests.extend(exec::tests());
     tests.extend(terminal::tests());
