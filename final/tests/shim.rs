@@ -18,13 +18,19 @@ fn main() -> ExitCode {
     let words: Vec<_> = std::env::args_os().collect();
     match words.get(1).and_then(|word| word.to_str()) {
         Some("shim") => runtime::shim::main(&words[2..]),
+        Some("drive") => support::user::drive(),
         Some("probe-write") => support::probe::write(),
         Some("probe") => support::probe::main(&words[2..]),
         _ => testkit::main(
-            [support::life::tests(), support::security::tests(), support::exec::tests()]
-                .into_iter()
-                .flatten()
-                .collect(),
+            [
+                support::life::tests(),
+                support::security::tests(),
+                support::exec::tests(),
+                support::user::tests(),
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
         ),
     }
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::Shutdown;
+use std::process::Command;
 use std::time::Duration;
 
 use libtest_mimic::Trial;
@@ -29,9 +30,9 @@ pub fn tests() -> Vec<Trial> {
         test("memory_that_ran_out_is_told", oom),
         test("a_signal_is_an_exit_code", signal),
         test("a_client_that_vanishes_is_forgotten", vanished),
-        test("a_bundle_runs_under_crun_too", crun),
+        test("a_container_is_a_bundle_for_runc_and_crun", bundle),
         test("an_idle_shim_is_small", small),
-        test("a_gibibyte_comes_through", much),
+        test("many_bytes_come_through_whole", much),
     ]
 }
 
@@ -173,25 +174,30 @@ fn vanished() {
     assert_eq!(shim.wait().unwrap().exit_code, Some(5));
 }
 
-fn crun() {
-    if let Err(reason) = Needs::Program("crun").check() {
-        eprintln!("{reason}");
-        return;
-    }
-    let mut fixture = Fixture::new("echo from crun; grep Seccomp: /proc/self/status");
+/// The folder of a container is an OCI bundle.
+fn bundle() {
+    let mut fixture = Fixture::new("echo inside; grep Seccomp: /proc/self/status");
     fixture.spec["root"]["path"] = json!(testkit::busybox_rootfs());
     fs::write(fixture.dir.config(), fixture.spec.to_string()).unwrap();
-    let state = fixture.root.path().join("crun");
-    let output = std::process::Command::new("crun")
-        .args(["--cgroup-manager=disabled", "--root"])
-        .arg(state)
-        .args(["run", "-b"])
-        .arg(fixture.dir.path())
-        .arg(format!("test-{}", fixture.dir.id()))
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert_eq!(text, "from crun\nSeccomp:\t2\n", "{}", String::from_utf8_lossy(&output.stderr));
+    for runtime in ["runc", "crun"] {
+        if let Err(reason) = Needs::Program(runtime).check() {
+            eprintln!("{reason}");
+            continue;
+        }
+        // crun refuses machines that have controllers in cgroup v1 and v2.
+        let script = "umount /sys/fs/cgroup/unified 2>/dev/null; exec \"$@\"";
+        let output = Command::new("unshare")
+            .args(["--mount", "sh", "-c", script, "sh", runtime, "--root"])
+            .arg(fixture.root.path().join(runtime))
+            .args(["run", "-b"])
+            .arg(fixture.dir.path())
+            .arg(format!("{runtime}-{}", fixture.dir.id()))
+            .output()
+            .unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(text, "inside\nSeccomp:\t2\n", "{runtime}: {errors}");
+    }
 }
 
 fn small() {
@@ -206,14 +212,12 @@ fn small() {
         pss.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() <= 1024
     });
     assert!(is_small, "{rollup}");
-    println!("{rollup}");
 }
 
 fn much() {
-    let fixture = Fixture::new("head -c 1073741824 /dev/zero | tr '\\0' 'x'");
+    let fixture = Fixture::new("head -c 67108864 /dev/zero | tr '\\0' 'x'");
     fixture.launch().unwrap();
     let mut stream = fixture.attach(false);
-    let begin = std::time::Instant::now();
     fixture.connect().start().unwrap();
     let (mut total, mut buffer) = (0, vec![0; 1 << 20]);
     loop {
@@ -222,8 +226,7 @@ fn much() {
             length => total += length,
         }
     }
-    assert!(total > 1 << 30, "{total}");
-    println!("1 GiB in {:?}", begin.elapsed());
+    assert!(total > 64 << 20, "{total}");
 }
 
 fn parent_of(pid: i32) -> nix::unistd::Pid {

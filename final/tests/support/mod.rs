@@ -4,15 +4,16 @@ pub mod exec;
 pub mod life;
 pub mod probe;
 pub mod security;
+pub mod user;
 
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
 use serde_json::{Value, json};
 
-use crate::runtime::shim::{self, Attach, Shim};
+use crate::runtime::shim::{self, Answer, Attach, Shim};
 use crate::runtime::{AutoRemove, Instructions, default_spec};
 use crate::store::{ContainerDir, Names, Record, Root, State, write};
 
@@ -59,14 +60,16 @@ impl Fixture {
 
     /// Launches, attaches, starts, and reads until the end.
     pub fn run(&self) -> Ended {
-        self.launch().unwrap();
+        let mut shim = self.launch().unwrap();
+        // Before the start, or the end could come first.
         let stream = self.attach(false);
-        let mut control = self.connect();
-        control.start().unwrap();
-        let output = std::thread::spawn(|| frames(stream));
-        let state = control.wait().unwrap();
-        let (stdout, stderr) = output.join().unwrap();
-        control.wait_until_gone().unwrap();
+        let mut end = BufReader::new(self.connect().watch().unwrap());
+        shim.start().unwrap();
+        let (stdout, stderr) = frames(stream);
+        let mut line = String::new();
+        end.read_line(&mut line).unwrap();
+        let Answer::State(state) = serde_json::from_str(&line).unwrap() else { panic!("{line}") };
+        assert_eq!(end.read_line(&mut line).unwrap(), 0, "more than one line: {line}");
         Ended { stdout, stderr, state }
     }
 
