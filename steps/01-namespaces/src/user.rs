@@ -1,8 +1,8 @@
 //! Who the program runs as: setgroups(2), setresgid(2), setresuid(2).
 
-use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::str::FromStr;
+use std::{fmt, fs};
 
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
@@ -36,6 +36,17 @@ struct Ids {
     uid: u32,
     gid: u32,
     groups: Vec<u32>,
+}
+
+/// As it is written: `name|uid[:group|gid]`.
+impl fmt::Display for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.user)?;
+        match &self.group {
+            Some(group) => write!(f, ":{group}"),
+            None => Ok(()),
+        }
+    }
 }
 
 impl User {

@@ -42,6 +42,14 @@ impl Access {
     pub const MKNOD: Self = Self { read: false, write: false, mknod: true };
 }
 
+/// `rwm`, without what is not allowed.
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let letters = [(self.read, 'r'), (self.write, 'w'), (self.mknod, 'm')];
+        letters.iter().filter(|(on, _)| *on).try_for_each(|(_, letter)| write!(f, "{letter}"))
+    }
+}
+
 /// One permission: these devices, for this use.
 ///
 /// Written as Docker's `--device-cgroup-rule` and the kernel's v1 files have it:

@@ -123,7 +123,11 @@ impl FromStr for HostDevice {
 }
 
 impl HostDevice {
-    fn look_up(&self) -> Result<(Device, DeviceRule)> {
+    /// The node to make, and the permission to use it.
+    ///
+    /// # Errors
+    /// A device that is not there, or is none.
+    pub fn look_up(&self) -> Result<(Device, DeviceRule)> {
         let doing = || format!("look up the device {}", self.source.display());
         let found = self.source.metadata().doing(doing)?;
         let block = found.file_type().is_block_device();

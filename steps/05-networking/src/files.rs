@@ -31,6 +31,15 @@ pub struct ExtraHost {
     pub address: Option<IpAddr>,
 }
 
+impl std::fmt::Display for ExtraHost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.address {
+            Some(address) => write!(f, "{}:{address}", self.name),
+            None => write!(f, "{}:host-gateway", self.name),
+        }
+    }
+}
+
 impl std::str::FromStr for ExtraHost {
     type Err = Error;
 

@@ -1,0 +1,208 @@
+//! `/containers`.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{Request, Response, StatusCode};
+use bollard_stubs::models::{
+    ContainerCreateBody, ContainerCreateResponse, ContainerInspectResponse, ContainerSummary,
+};
+
+use super::hijack::{self, MULTIPLEXED, RAW};
+use super::params::Params;
+use super::{App, blocking};
+use crate::engine::attach::{self, Streams};
+use crate::engine::create::create as create_container;
+use crate::engine::error::{Error, Result};
+use crate::engine::wait::{self, Condition};
+use crate::engine::{lifecycle, logs, remove};
+
+/// `POST /containers/create`
+pub async fn create(
+    State(app): State<App>,
+    params: Params,
+    body: axum::body::Bytes,
+) -> Result<(StatusCode, Json<ContainerCreateResponse>)> {
+    let body: ContainerCreateBody = parse(&body)?;
+    let name = params.text("name").map(str::to_owned);
+    let (id, warnings) = blocking(move || create_container(&app, name.as_deref(), body)).await?;
+    Ok((StatusCode::CREATED, Json(ContainerCreateResponse { id, warnings })))
+}
+
+/// Reads a request's body, and says what is wrong with it in a sentence.
+pub fn parse<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T> {
+    let body = if body.is_empty() { b"{}" } else { body };
+    serde_json::from_slice(body)
+        .map_err(|error| Error::bad_parameter(format!("understand the request's body: {error}")))
+}
+
+/// `GET /containers/json`
+pub async fn list(State(app): State<App>, params: Params) -> Result<Json<Vec<ContainerSummary>>> {
+    let (all, limit, size) = (params.flag("all"), params.number("limit")?, params.flag("size"));
+    let filters = params.filters()?;
+    blocking(move || app.containers.summaries(all, limit, size, &filters)).await.map(Json)
+}
+
+/// `GET /containers/{id}/json`
+pub async fn inspect(
+    State(app): State<App>,
+    Path(id): Path<String>,
+) -> Result<Json<ContainerInspectResponse>> {
+    blocking(move || app.containers.find(&id)?.inspect(&app.root)).await.map(Json)
+}
+
+/// `POST /containers/{id}/start`
+///
+/// `explain=1`, which is ours, answers with how the container was made.
+pub async fn start(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    params: Params,
+) -> Result<Response<Body>> {
+    let explain = params.flag("explain");
+    let birth = blocking(move || lifecycle::start(&app, &id, explain)).await?;
+    let status = if birth.is_some() { StatusCode::OK } else { StatusCode::NO_CONTENT };
+    let response = Response::builder().status(status);
+    Ok(response.body(birth.map(Body::from).unwrap_or_default()).expect("a fixed head"))
+}
+
+/// `POST /containers/{id}/stop`
+pub async fn stop(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    params: Params,
+) -> Result<StatusCode> {
+    let signal = params.text("signal").map(str::to_owned);
+    let seconds: Option<i64> = params.number("t")?;
+    lifecycle::stop(&app, &id, signal.as_deref(), seconds).await.map(|()| StatusCode::NO_CONTENT)
+}
+
+/// `POST /containers/{id}/kill`
+pub async fn kill(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    params: Params,
+) -> Result<StatusCode> {
+    let signal = params.text("signal").unwrap_or("SIGKILL").to_owned();
+    blocking(move || lifecycle::kill(&app, &id, &signal)).await.map(|()| StatusCode::NO_CONTENT)
+}
+
+/// `POST /containers/{id}/pause`
+pub async fn pause(State(app): State<App>, Path(id): Path<String>) -> Result<StatusCode> {
+    blocking(move || lifecycle::pause(&app, &id)).await.map(|()| StatusCode::NO_CONTENT)
+}
+
+/// `POST /containers/{id}/unpause`
+pub async fn unpause(State(app): State<App>, Path(id): Path<String>) -> Result<StatusCode> {
+    blocking(move || lifecycle::unpause(&app, &id)).await.map(|()| StatusCode::NO_CONTENT)
+}
+
+/// `POST /containers/{id}/resize`
+pub async fn resize(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    params: Params,
+) -> Result<StatusCode> {
+    let (height, width) = size(&params)?;
+    blocking(move || lifecycle::resize(&app, &id, height, width)).await.map(|()| StatusCode::OK)
+}
+
+/// `h` and `w`, in characters.
+pub fn size(params: &Params) -> Result<(u16, u16)> {
+    Ok((params.number("h")?.unwrap_or(24), params.number("w")?.unwrap_or(80)))
+}
+
+/// `DELETE /containers/{id}`
+pub async fn remove(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    params: Params,
+) -> Result<StatusCode> {
+    let (force, volumes) = (params.flag("force"), params.flag("v"));
+    remove::remove(&app, &id, force, volumes).await.map(|()| StatusCode::NO_CONTENT)
+}
+
+/// `POST /containers/{id}/wait`: the head comes at once, the body when it ends,
+/// so that a client knows that it waits before it starts the container.
+pub async fn wait(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    params: Params,
+) -> Result<Response<Body>> {
+    let condition: Condition = params.text("condition").unwrap_or("not-running").parse()?;
+    let waiter = wait::waiter(&app, &id, condition)?;
+    let body = Body::from_stream(futures_once(async move {
+        let answer = waiter.finish().await;
+        Ok::<_, std::convert::Infallible>(serde_json::to_vec(&answer).expect("plain data"))
+    }));
+    Ok(Response::builder()
+        .header("Content-Type", "application/json")
+        .body(body)
+        .expect("a fixed head"))
+}
+
+/// A stream of one item.
+fn futures_once<T>(item: impl Future<Output = T>) -> impl futures_util::Stream<Item = T> {
+    futures_util::stream::once(item)
+}
+
+/// `POST /containers/{id}/attach`
+pub async fn attach(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    params: Params,
+    request: Request<Body>,
+) -> Result<Response<Body>> {
+    let streams = Streams {
+        stdin: params.flag("stdin"),
+        stdout: params.flag("stdout"),
+        stderr: params.flag("stderr"),
+        logs: params.flag("logs"),
+        stream: params.flag("stream"),
+    };
+    let container = app.containers.find(&id)?;
+    let content_type = if container.record.tty() { RAW } else { MULTIPLEXED };
+    let stream = attach::attach(&app, &container, streams)?;
+    Ok(hijack::hijack(request, content_type, stream))
+}
+
+/// `GET /containers/{id}/logs`
+pub async fn logs(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    params: Params,
+) -> Result<Response<Body>> {
+    let options = logs::Options {
+        follow: params.flag("follow"),
+        stdout: params.flag("stdout"),
+        stderr: params.flag("stderr"),
+        timestamps: params.flag("timestamps"),
+        since: params.text("since").map(logs::parse_time).transpose()?,
+        until: params.text("until").map(logs::parse_time).transpose()?,
+        tail: params.text("tail").filter(|tail| *tail != "all").and_then(|tail| tail.parse().ok()),
+    };
+    if !options.stdout && !options.stderr {
+        return Err(Error::bad_parameter("you must choose at least one stream: stdout or stderr"));
+    }
+    let container = app.containers.find(&id)?;
+    let content_type = if container.record.tty() { RAW } else { MULTIPLEXED };
+    let (sender, receiver) = tokio::sync::mpsc::channel(8);
+    tokio::task::spawn_blocking(move || {
+        logs::send(&container, &options, &|chunk| sender.blocking_send(chunk).is_ok())
+    });
+    let stream = futures_util::stream::unfold(receiver, |mut receiver| async {
+        receiver
+            .recv()
+            .await
+            .map(|chunk: Vec<u8>| (Ok::<_, std::convert::Infallible>(chunk), receiver))
+    });
+    let response = Response::builder().header("Content-Type", content_type);
+    Ok(response.body(Body::from_stream(stream)).expect("a fixed head"))
+}
+
+/// `GET /containers/{id}/explain`: how the container was made, a step a line. Ours.
+pub async fn explain(State(app): State<App>, Path(id): Path<String>) -> Result<Response<Body>> {
+    let birth = blocking(move || app.containers.find(&id)?.birth()).await?;
+    let response = Response::builder().header("Content-Type", "application/x-ndjson");
+    Ok(response.body(Body::from(birth)).expect("a fixed head"))
+}

@@ -1,0 +1,37 @@
+//! Engine errors as the Docker API tells them: a status and `{"message": …}`.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+
+use crate::engine::error::{Error, Kind};
+
+/// The body of every refusal.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// The sentence.
+    pub message: String,
+    /// The exit code of a command that ends with it. Ours; other clients ignore it.
+    #[serde(rename = "exitCode", default = "engine_failure")]
+    pub exit_code: u8,
+}
+
+fn engine_failure() -> u8 {
+    125
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let status = match self.kind {
+            Kind::BadParameter => StatusCode::BAD_REQUEST,
+            Kind::NotFound => StatusCode::NOT_FOUND,
+            Kind::Conflict => StatusCode::CONFLICT,
+            // It has no body, by RFC 9110.
+            Kind::NotModified => return StatusCode::NOT_MODIFIED.into_response(),
+            Kind::System => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        (status, Json(ErrorBody { message: self.message, exit_code: self.exit_code }))
+            .into_response()
+    }
+}

@@ -1,0 +1,77 @@
+//! `/images`.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::Response;
+use axum::response::IntoResponse;
+use bollard_stubs::models::{ImageDeleteResponseItem, ImageSummary};
+
+use super::params::Params;
+use super::{App, blocking};
+use crate::engine::error::{Error, Result};
+use crate::engine::worker::error_line;
+
+/// `POST /images/create`: a pull, told in lines of JSON.
+///
+/// The status is that of the beginning: an image that is not there is a 404 as long
+/// as nothing else was said.
+pub async fn pull(State(app): State<App>, params: Params) -> Result<Response<Body>> {
+    let image = params
+        .text("fromImage")
+        .ok_or_else(|| Error::bad_parameter("fromImage is missing: which image?"))?;
+    let reference = match params.text("tag") {
+        Some(digest) if digest.contains(':') => format!("{image}@{digest}"),
+        Some(tag) => format!("{image}:{tag}"),
+        None => image.to_owned(),
+    };
+    let platform = params.text("platform").map(str::to_owned);
+    let (sender, mut receiver) = tokio::sync::mpsc::channel::<Result<Vec<u8>>>(64);
+    tokio::task::spawn_blocking(move || {
+        let result = app.images.pull(&reference, platform.as_deref(), |line| {
+            sender.blocking_send(Ok(line.to_vec())).is_ok()
+        });
+        if let Err(error) = result {
+            let _ = sender.blocking_send(Err(error));
+        }
+    });
+    let first = match receiver.recv().await {
+        Some(Err(error)) => return Err(error),
+        Some(Ok(line)) => line,
+        None => Vec::new(),
+    };
+    let rest = futures_util::stream::unfold(receiver, |mut receiver| async {
+        let line = receiver.recv().await?.unwrap_or_else(|error| error_line(&error));
+        Some((line, receiver))
+    });
+    let lines = futures_util::StreamExt::map(
+        futures_util::StreamExt::chain(futures_util::stream::iter([first]), rest),
+        Ok::<_, std::convert::Infallible>,
+    );
+    let response = Response::builder().header("Content-Type", "application/json");
+    Ok(response.body(Body::from_stream(lines)).expect("a fixed head"))
+}
+
+/// `GET /images/json`
+pub async fn list(State(app): State<App>, params: Params) -> Result<Json<Vec<ImageSummary>>> {
+    let filters = params.filters()?;
+    blocking(move || app.images.summaries(&filters)).await.map(Json)
+}
+
+/// `GET /images/{name}/json`; a name may have slashes.
+pub async fn inspect(State(app): State<App>, Path(path): Path<String>) -> Result<Response<Body>> {
+    let Some(name) = path.strip_suffix("/json").map(str::to_owned) else {
+        return Err(Error::not_found(format!("page not found: /images/{path}")));
+    };
+    Ok(Json(blocking(move || app.images.inspect(&name)).await?).into_response())
+}
+
+/// `DELETE /images/{name}`
+pub async fn remove(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    params: Params,
+) -> Result<Json<Vec<ImageDeleteResponseItem>>> {
+    let force = params.flag("force");
+    blocking(move || app.images.remove(&name, force)).await.map(Json)
+}

@@ -1,0 +1,112 @@
+//! The Docker Engine API: HTTP to engine and back, nothing more.
+//!
+//! Source: the Docker Engine API reference, versions 1.41 and later.
+
+pub mod containers;
+pub mod error;
+pub mod exec;
+pub mod hijack;
+pub mod images;
+pub mod params;
+pub mod system;
+pub mod volumes;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, Uri};
+use axum::routing::{delete, get, post};
+use hyper_util::rt::TokioIo;
+use tower::ServiceExt;
+
+use crate::engine::Engine;
+use crate::engine::error::{Error, Result};
+
+/// What every handler is given.
+pub type App = Arc<Engine>;
+
+/// The newest version that is spoken.
+pub const API_VERSION: &str = "1.51";
+/// The oldest version that is spoken.
+pub const MIN_API_VERSION: &str = "1.41";
+
+/// Every route, on an engine.
+pub fn router(engine: App) -> Router {
+    Router::new()
+        .route("/_ping", get(system::ping).head(system::ping))
+        .route("/version", get(system::version))
+        .route("/info", get(system::info))
+        .route("/containers/create", post(containers::create))
+        .route("/containers/json", get(containers::list))
+        .route("/containers/{id}/json", get(containers::inspect))
+        .route("/containers/{id}/start", post(containers::start))
+        .route("/containers/{id}/stop", post(containers::stop))
+        .route("/containers/{id}/kill", post(containers::kill))
+        .route("/containers/{id}/pause", post(containers::pause))
+        .route("/containers/{id}/unpause", post(containers::unpause))
+        .route("/containers/{id}/wait", post(containers::wait))
+        .route("/containers/{id}/attach", post(containers::attach))
+        .route("/containers/{id}/resize", post(containers::resize))
+        .route("/containers/{id}/logs", get(containers::logs))
+        .route("/containers/{id}/explain", get(containers::explain))
+        .route("/containers/{id}/exec", post(exec::create))
+        .route("/containers/{id}", delete(containers::remove))
+        .route("/exec/{id}/start", post(exec::start))
+        .route("/exec/{id}/resize", post(exec::resize))
+        .route("/exec/{id}/json", get(exec::inspect))
+        .route("/images/create", post(images::pull))
+        .route("/images/json", get(images::list))
+        .route("/images/{*path}", get(images::inspect).delete(images::remove))
+        .route("/volumes", get(volumes::list))
+        .route("/volumes/create", post(volumes::create))
+        .route("/volumes/prune", post(volumes::prune))
+        .route("/volumes/{name}", get(volumes::inspect).delete(volumes::remove))
+        .fallback(no_such_page)
+        .with_state(engine)
+}
+
+async fn no_such_page(uri: Uri) -> Error {
+    Error::not_found(format!("page not found: {}", uri.path()))
+}
+
+/// Serves one connection until it ends, or becomes a raw stream.
+pub async fn serve_connection(router: Router, stream: tokio::net::UnixStream) {
+    let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
+        let request = without_version(request.map(Body::new));
+        router.clone().oneshot(request)
+    });
+    let _ = hyper::server::conn::http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades()
+        .await;
+}
+
+/// `/v1.43/containers/json` is `/containers/json`.
+fn without_version(mut request: Request<Body>) -> Request<Body> {
+    let Some(full) = request.uri().path_and_query().map(|path| path.as_str()) else {
+        return request;
+    };
+    let Some((version, rest)) = full.strip_prefix("/v").and_then(|tail| tail.split_once('/'))
+    else {
+        return request;
+    };
+    if version.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
+        && let Ok(uri) = format!("/{rest}").parse()
+    {
+        *request.uri_mut() = uri;
+    }
+    request
+}
+
+/// Runs what blocks (the disk, the kernel) where it does not hold up other requests.
+pub async fn blocking<T: Send + 'static>(
+    act: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    match tokio::task::spawn_blocking(act).await {
+        Ok(result) => result,
+        Err(_) => Err(Error::system(
+            "the engine stumbled over a defect of its own; this is worth a report",
+        )),
+    }
+}

@@ -1,0 +1,70 @@
+//! `/_ping`, `/version`, `/info`.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::IntoResponse;
+use bollard_stubs::models::{SystemInfo, SystemVersion, SystemVersionComponents};
+use nix::sys::utsname::uname;
+
+use super::{API_VERSION, App, MIN_API_VERSION, blocking};
+use crate::engine::error::Result;
+
+/// `GET /_ping`
+pub async fn ping() -> impl IntoResponse {
+    let headers = [
+        ("Api-Version", API_VERSION),
+        ("Docker-Experimental", "false"),
+        ("Ostype", "linux"),
+        ("Cache-Control", "no-cache, no-store, must-revalidate"),
+    ];
+    (headers, "OK")
+}
+
+/// `GET /version`
+pub async fn version() -> Json<SystemVersion> {
+    let kernel = kernel_release();
+    let engine = SystemVersionComponents {
+        name: "Engine".into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        details: None,
+    };
+    Json(SystemVersion {
+        version: Some(env!("CARGO_PKG_VERSION").into()),
+        api_version: Some(API_VERSION.into()),
+        min_api_version: Some(MIN_API_VERSION.into()),
+        os: Some("linux".into()),
+        arch: Some(images::Platform::host().architecture.clone()),
+        kernel_version: Some(kernel),
+        components: Some(vec![engine]),
+        ..Default::default()
+    })
+}
+
+/// `GET /info`
+pub async fn info(State(app): State<App>) -> Result<Json<SystemInfo>> {
+    blocking(move || {
+        let count = app.containers.count()?;
+        let images = app.images.list()?.len();
+        Ok(SystemInfo {
+            containers: Some(count.all),
+            containers_running: Some(count.running),
+            containers_paused: Some(count.paused),
+            containers_stopped: Some(count.all - count.running - count.paused),
+            images: Some(images as i64),
+            driver: Some("overlay".into()),
+            docker_root_dir: Some(app.root.data().display().to_string()),
+            kernel_version: Some(kernel_release()),
+            operating_system: Some("Linux".into()),
+            os_type: Some("linux".into()),
+            server_version: Some(env!("CARGO_PKG_VERSION").into()),
+            ncpu: std::thread::available_parallelism().ok().map(|n| n.get() as i64),
+            ..Default::default()
+        })
+    })
+    .await
+    .map(Json)
+}
+
+fn kernel_release() -> String {
+    uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default()
+}

@@ -1,0 +1,53 @@
+//! `/volumes`.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use bollard_stubs::models::{Volume, VolumeCreateRequest, VolumeListResponse, VolumePruneResponse};
+
+use super::containers::parse;
+use super::params::Params;
+use super::{App, blocking};
+use crate::engine::error::Result;
+
+/// `GET /volumes`
+pub async fn list(State(app): State<App>, params: Params) -> Result<Json<VolumeListResponse>> {
+    let filters = params.filters()?;
+    let volumes = blocking(move || app.volumes.list(&filters)).await?;
+    Ok(Json(VolumeListResponse { volumes: Some(volumes), warnings: None }))
+}
+
+/// `POST /volumes/create`
+pub async fn create(
+    State(app): State<App>,
+    body: axum::body::Bytes,
+) -> Result<(StatusCode, Json<Volume>)> {
+    let request: VolumeCreateRequest = parse(&body)?;
+    let volume = blocking(move || app.volumes.create(request)).await?;
+    Ok((StatusCode::CREATED, Json(volume)))
+}
+
+/// `GET /volumes/{name}`
+pub async fn inspect(State(app): State<App>, Path(name): Path<String>) -> Result<Json<Volume>> {
+    blocking(move || app.volumes.inspect(&name)).await.map(Json)
+}
+
+/// `DELETE /volumes/{name}`
+pub async fn remove(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    params: Params,
+) -> Result<StatusCode> {
+    let force = params.flag("force");
+    blocking(move || app.volumes.remove(&name, force)).await.map(|()| StatusCode::NO_CONTENT)
+}
+
+/// `POST /volumes/prune`
+pub async fn prune(State(app): State<App>, params: Params) -> Result<Json<VolumePruneResponse>> {
+    let filters = params.filters()?;
+    let (names, bytes) = blocking(move || app.volumes.prune(&filters)).await?;
+    Ok(Json(VolumePruneResponse {
+        volumes_deleted: Some(names),
+        space_reclaimed: Some(bytes as i64),
+    }))
+}

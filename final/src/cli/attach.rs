@@ -1,0 +1,172 @@
+//! Being with a container while it runs: its streams, its signals, its end.
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use bollard_stubs::models::{ContainerInspectResponse, ContainerWaitResponse};
+use http_body_util::BodyExt;
+use hyper::Method;
+use namespaces::Size;
+use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
+
+use super::explain;
+use super::streams::{self, Wiring};
+use crate::client::{Client, encode};
+
+/// Refuses `-it` where there is no terminal to give.
+pub fn require_terminal(wanted: bool) -> Result<()> {
+    use std::io::IsTerminal;
+    if wanted && !std::io::stdin().is_terminal() {
+        bail!("the input device is not a TTY: leave -t out, or run this in a terminal");
+    }
+    Ok(())
+}
+
+/// Our terminal in raw mode: every key is a byte for the container. Given back when
+/// this is dropped.
+pub struct RawMode(Termios);
+
+impl Drop for RawMode {
+    fn drop(&mut self) {
+        let _ = tcsetattr(std::io::stdin(), SetArg::TCSADRAIN, &self.0);
+    }
+}
+
+/// Puts our terminal into raw mode, until the guard is dropped.
+pub fn raw_mode(wanted: bool) -> Result<Option<RawMode>> {
+    if !wanted {
+        return Ok(None);
+    }
+    let found = tcgetattr(std::io::stdin())?;
+    let mut raw = found.clone();
+    cfmakeraw(&mut raw);
+    tcsetattr(std::io::stdin(), SetArg::TCSANOW, &raw)?;
+    Ok(Some(RawMode(found)))
+}
+
+/// The size of our terminal.
+fn size_of_stdin() -> Option<(u16, u16)> {
+    Size::of(std::io::stdin()).map(|size| (size.rows, size.columns))
+}
+
+/// The size of our terminal as the API writes it: height, width.
+pub fn console_size() -> Option<Vec<usize>> {
+    size_of_stdin().map(|(rows, columns)| vec![rows.into(), columns.into()])
+}
+
+/// A task that ends when this is dropped.
+pub struct Task(JoinHandle<()>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Tells the container's terminal whenever ours changes its size.
+pub fn follow_size(client: Client, path: String) -> Task {
+    Task(tokio::spawn(async move {
+        let Ok(mut changes) = signal(SignalKind::window_change()) else { return };
+        loop {
+            if let Some((rows, columns)) = size_of_stdin() {
+                let _ = client.post(&format!("{path}?h={rows}&w={columns}")).await;
+            }
+            if changes.recv().await.is_none() {
+                return;
+            }
+        }
+    }))
+}
+
+/// The signals that are passed on to the container, as Docker's `--sig-proxy` does.
+const PASSED_ON: [i32; 8] = [
+    libc::SIGHUP,
+    libc::SIGINT,
+    libc::SIGQUIT,
+    libc::SIGTERM,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGCONT,
+    libc::SIGWINCH,
+];
+
+/// Passes our signals on to the container.
+fn pass_signals_on(client: &Client, id: &str) -> Vec<Task> {
+    let pass = |number: i32| {
+        let mut signals = signal(SignalKind::from_raw(number)).ok()?;
+        let (client, path) = (client.clone(), format!("/containers/{id}/kill?signal={number}"));
+        Some(Task(tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                let _ = client.post(&path).await;
+            }
+        })))
+    };
+    PASSED_ON.into_iter().filter_map(pass).collect()
+}
+
+/// What of a container is shown while it runs.
+#[derive(Debug, Clone, Copy)]
+pub struct View {
+    /// Our standard input is its.
+    pub stdin: bool,
+    /// Its standard output is ours.
+    pub stdout: bool,
+    /// Its standard error is ours.
+    pub stderr: bool,
+    /// Pass our signals on.
+    pub signals: bool,
+    /// Wait until it is removed, not only until it ends.
+    pub removed: bool,
+    /// Tell how it was made.
+    pub explain: bool,
+}
+
+/// Starts a container, and tells how it was made if that is asked for.
+pub async fn start(client: &Client, id: &str, explain: bool) -> Result<()> {
+    match explain {
+        true => explain::start(client, id).await,
+        false => client.post(&format!("/containers/{}/start", encode(id))).await.map(drop),
+    }
+}
+
+/// Attaches to a container, starts it, and stays until its end: its exit code.
+pub async fn start_attached(
+    client: &Client,
+    container: &ContainerInspectResponse,
+    view: View,
+) -> Result<ExitCode> {
+    let id = container.id.clone().unwrap_or_default();
+    let tty = container.config.as_ref().and_then(|config| config.tty).unwrap_or(false);
+    start_and_stay(client, &id, tty, view).await
+}
+
+/// The same, for whoever knows the container.
+pub async fn start_and_stay(client: &Client, id: &str, tty: bool, view: View) -> Result<ExitCode> {
+    let View { stdin, stdout, stderr, .. } = view;
+    require_terminal(tty && stdin)?;
+    // Attach and wait first, so that nothing is missed.
+    let path =
+        format!("/containers/{id}/attach?stream=1&stdin={stdin}&stdout={stdout}&stderr={stderr}");
+    let connection = client.upgrade(&path, None).await?;
+    let condition = if view.removed { "removed" } else { "next-exit" };
+    let path = format!("/containers/{id}/wait?condition={condition}");
+    let end = client.send(Method::POST, &path, None, false).await?;
+    // A terminal's signals are keys, and travel as its input.
+    let signals = if tty || !view.signals { Vec::new() } else { pass_signals_on(client, id) };
+
+    start(client, id, view.explain).await?;
+
+    let raw = raw_mode(tty && stdin)?;
+    let resize = tty.then(|| follow_size(client.clone(), format!("/containers/{id}/resize")));
+    streams::join(connection, Wiring { stdin, tty }).await?;
+    drop((raw, resize));
+    let ended: ContainerWaitResponse =
+        serde_json::from_slice(&end.into_body().collect().await?.to_bytes())?;
+    drop(signals);
+    if let Some(message) = ended.error.and_then(|error| error.message) {
+        eprintln!("coracle: {message}");
+    }
+    Ok(ExitCode::from(ended.status_code as u8))
+}

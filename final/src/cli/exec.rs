@@ -1,0 +1,80 @@
+//! `exec`.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use bollard_stubs::models::{ExecConfig, ExecInspectResponse, ExecStartConfig, IdResponse};
+use clap::Args;
+use hyper::Method;
+use namespaces::cli::ProcessArgs;
+
+use super::attach;
+use super::run;
+use super::streams::{self, Wiring};
+use crate::client::{Client, encode};
+
+/// `exec`
+#[derive(Debug, Args)]
+pub struct ExecArgs {
+    /// Do not wait for it.
+    #[arg(short, long)]
+    detach: bool,
+    /// What the process is given.
+    #[command(flatten)]
+    process: ProcessArgs,
+    /// Give it all capabilities and no system call filter.
+    #[arg(long)]
+    privileged: bool,
+    /// A name, an id, or an unambiguous beginning of an id.
+    container: String,
+    /// The program and its arguments.
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "COMMAND"
+    )]
+    command: Vec<String>,
+}
+
+/// `coracle exec`
+pub async fn exec(client: &Client, args: ExecArgs) -> Result<ExitCode> {
+    attach::require_terminal(args.process.tty && args.process.interactive)?;
+    let config = ExecConfig {
+        attach_stdin: Some(args.process.interactive && !args.detach),
+        attach_stdout: Some(!args.detach),
+        attach_stderr: Some(!args.detach),
+        tty: Some(args.process.tty),
+        env: Some(run::environment(&args.process.env, &args.process.env_file)?),
+        cmd: Some(args.command),
+        privileged: Some(args.privileged),
+        user: args.process.user.as_ref().map(ToString::to_string),
+        working_dir: args.process.workdir.as_ref().map(|dir| dir.display().to_string()),
+        console_size: args.process.tty.then(attach::console_size).flatten(),
+        ..Default::default()
+    };
+    let path = format!("/containers/{}/exec", encode(&args.container));
+    let created: IdResponse = client.call(Method::POST, &path, Some(&config)).await?;
+    let start = ExecStartConfig {
+        detach: Some(args.detach),
+        tty: Some(args.process.tty),
+        console_size: None,
+    };
+    let path = format!("/exec/{}/start", created.id);
+    let body = Some(serde_json::to_vec(&start)?);
+    if args.detach {
+        client.send(Method::POST, &path, body, false).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let raw = attach::raw_mode(args.process.tty && args.process.interactive)?;
+    let connection = client.upgrade(&path, body).await?;
+    let resize = args
+        .process
+        .tty
+        .then(|| attach::follow_size(client.clone(), format!("/exec/{}/resize", created.id)));
+    streams::join(connection, Wiring { stdin: args.process.interactive, tty: args.process.tty })
+        .await?;
+    drop((raw, resize));
+    let ended: ExecInspectResponse = client.get(&format!("/exec/{}/json", created.id)).await?;
+    Ok(ExitCode::from(ended.exit_code.unwrap_or(125) as u8))
+}

@@ -1,0 +1,143 @@
+//! The command line: one file for each command, or noun. Speaks to [`crate::client`] only.
+
+pub mod attach;
+pub mod containers;
+pub mod doctor;
+pub mod exec;
+pub mod explain;
+pub mod format;
+pub mod images;
+pub mod inspect;
+pub mod logs;
+pub mod mounts;
+pub mod run;
+pub mod streams;
+pub mod table;
+pub mod volumes;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::client::Client;
+
+/// A container engine that one person can build and one person can carry.
+///
+/// Runs containers from images, as Docker does, with Docker's words. No daemon is
+/// needed; where one listens, it is used.
+#[derive(Debug, Parser)]
+#[command(name = "coracle", version, propagate_version = true, after_help = EXAMPLES)]
+pub struct Cli {
+    /// Keep everything under this folder: images, containers, names, networks.
+    ///
+    /// Engines with different roots know nothing of each other. The default is
+    /// /var/lib/coracle for root and $XDG_DATA_HOME/coracle for an ordinary user.
+    #[arg(long, global = true, value_name = "DIR", env = "CORACLE_ROOT")]
+    pub root: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  coracle run -it host sh                       a shell in a container made from this host's own programs
+  coracle run --rm -m 64m alpine echo hello     an image from Docker Hub, with at most 64 MiB of memory
+  coracle run -d --name web -p 8080:80 nginx    in the background, with a port of the host
+  coracle explain web                           how that container was made, step by step
+";
+
+/// Everything that coracle can be asked for.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Create a container from an image, and run a program in it.
+    Run(Box<run::RunArgs>),
+    /// Create a container, but do not start it.
+    Create(Box<run::CreateArgs>),
+    /// Start containers that do not run.
+    Start(containers::StartArgs),
+    /// Stop containers: ask, then kill.
+    Stop(containers::StopArgs),
+    /// Send a signal to containers.
+    Kill(containers::KillArgs),
+    /// Freeze all processes of containers.
+    Pause(containers::NamesArgs),
+    /// Let frozen containers go on.
+    Unpause(containers::NamesArgs),
+    /// Wait until containers end, and print their exit codes.
+    Wait(containers::NamesArgs),
+    /// Remove containers.
+    Rm(containers::RmArgs),
+    /// List containers.
+    #[command(visible_alias = "ls")]
+    Ps(containers::PsArgs),
+    /// Show what a container has said.
+    Logs(logs::LogsArgs),
+    /// Run another program in a running container.
+    Exec(exec::ExecArgs),
+    /// Show everything that is known of containers, images or volumes, as JSON.
+    Inspect(inspect::InspectArgs),
+    /// Show how a container was made: every request to the kernel, with its time.
+    Explain(explain::ExplainArgs),
+    /// Download an image from a registry.
+    Pull(images::PullArgs),
+    /// List images.
+    Images(images::ImagesArgs),
+    /// Remove images.
+    Rmi(images::RmiArgs),
+    /// Create, list and remove volumes.
+    #[command(subcommand)]
+    Volume(volumes::VolumeCommand),
+    /// Say what this machine lacks for containers, and what to do about it.
+    Doctor,
+    /// Print a script that completes coracle's commands in your shell.
+    Completion {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Does what was asked for.
+pub async fn dispatch(command: Command, client: Client, root: &Path) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Run(args) => run::run(&client, *args).await,
+        Command::Create(args) => run::create(&client, *args).await,
+        Command::Start(args) => containers::start(&client, args).await,
+        Command::Stop(args) => containers::stop(&client, args).await,
+        Command::Kill(args) => containers::kill(&client, args).await,
+        Command::Pause(args) => containers::pause(&client, args).await,
+        Command::Unpause(args) => containers::unpause(&client, args).await,
+        Command::Wait(args) => containers::wait(&client, args).await,
+        Command::Rm(args) => containers::rm(&client, args).await,
+        Command::Ps(args) => containers::ps(&client, args).await,
+        Command::Logs(args) => logs::logs(&client, args).await,
+        Command::Exec(args) => exec::exec(&client, args).await,
+        Command::Inspect(args) => inspect::inspect(&client, args).await,
+        Command::Explain(args) => explain::explain(&client, args).await,
+        Command::Pull(args) => images::pull(&client, args).await,
+        Command::Images(args) => images::list(&client, args).await,
+        Command::Rmi(args) => images::rmi(&client, args).await,
+        Command::Volume(command) => volumes::volume(&client, command).await,
+        Command::Doctor => Ok(doctor::doctor(root)),
+        Command::Completion { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "coracle", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Does something for each name; says each failure, and goes on with the next.
+pub async fn each<F: Future<Output = anyhow::Result<()>>>(
+    names: &[String],
+    act: impl Fn(String) -> F,
+) -> anyhow::Result<ExitCode> {
+    let mut code = ExitCode::SUCCESS;
+    for name in names {
+        if let Err(error) = act(name.clone()).await {
+            eprintln!("coracle: {error:#}");
+            code = ExitCode::FAILURE;
+        }
+    }
+    Ok(code)
+}

@@ -1,0 +1,457 @@
+//! `run` and `create`.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use ::images::cli::ImageAndCommand;
+use anyhow::{Context, Result, bail};
+use bollard_stubs::models::{
+    ContainerCreateBody, ContainerCreateResponse, DeviceMapping, HostConfig,
+    HostConfigCgroupnsModeEnum, HostConfigLogConfig, PortBinding, PortMap, ResourcesUlimits,
+    ThrottleDevice,
+};
+use cgroups::cli::{DeviceRate, LimitArgs};
+use clap::{Args, ValueEnum};
+use hyper::{Method, StatusCode};
+use namespaces::cli::{RunArgs as LifeArgs, parse_env_file};
+use networking::cli::NetworkArgs;
+use rootfs::cli::{HostDevice, RootArgs};
+use volumes::cli::VolumeArgs;
+
+use super::attach::{self, View};
+use super::{images, mounts};
+use crate::client::{Client, Refused, encode};
+
+/// What a container is made of: the flags of all six lessons, and the engine's own.
+#[derive(Debug, Args)]
+#[group(id = "create")]
+pub struct CreateArgs {
+    /// The process, and its namespaces.
+    #[command(flatten)]
+    life: LifeArgs,
+    /// Limits.
+    #[command(flatten)]
+    limits: LimitArgs,
+    /// The root.
+    #[command(flatten)]
+    root: RootArgs,
+    /// The network.
+    #[command(flatten)]
+    network: NetworkArgs,
+    /// Volumes.
+    #[command(flatten)]
+    volumes: VolumeArgs,
+    /// What the engine adds.
+    #[command(flatten)]
+    engine: EngineArgs,
+    /// The image, and the program in it.
+    #[command(flatten)]
+    what: ImageAndCommand,
+}
+
+/// The flags that no lesson has.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Engine")]
+pub struct EngineArgs {
+    /// A name for the container.
+    #[arg(long)]
+    name: Option<String>,
+    /// Remove the container when it ends.
+    #[arg(long)]
+    rm: bool,
+    /// Another program than the image's; empty for none.
+    #[arg(long, value_name = "PROGRAM")]
+    entrypoint: Option<String>,
+    /// A label: KEY=VALUE.
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    label: Vec<String>,
+    /// Write the container's id to this file.
+    #[arg(long, value_name = "FILE")]
+    cidfile: Option<PathBuf>,
+    /// When to download the image.
+    #[arg(long, value_enum, default_value_t = Pull::Missing)]
+    pull: Pull,
+    /// The platform, as os/architecture[/variant], of an image that has several.
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<String>,
+    /// Do not tell how the download goes.
+    #[arg(short, long)]
+    quiet: bool,
+    /// Give a capability that containers do not have: NET_ADMIN, or ALL.
+    #[arg(long, value_name = "CAPABILITY")]
+    cap_add: Vec<String>,
+    /// Take away a capability that containers have: NET_RAW, or ALL.
+    #[arg(long, value_name = "CAPABILITY")]
+    cap_drop: Vec<String>,
+    /// no-new-privileges, or seccomp=unconfined.
+    #[arg(long, value_name = "OPTION")]
+    security_opt: Vec<String>,
+    /// A resource limit: nofile=1024:2048.
+    #[arg(long, value_name = "NAME=SOFT[:HARD]")]
+    ulimit: Vec<String>,
+    /// A kernel parameter of the container's namespaces: net.ipv4.ip_forward=1.
+    #[arg(long, value_name = "KEY=VALUE")]
+    sysctl: Vec<String>,
+    /// Whom the kernel kills first when memory is short: -1000 (never) to 1000 (first).
+    #[arg(long, value_name = "SCORE", allow_negative_numbers = true)]
+    oom_score_adj: Option<i64>,
+    /// The signal that `stop` asks with.
+    #[arg(long, value_name = "SIGNAL")]
+    stop_signal: Option<String>,
+    /// Seconds until `stop` kills.
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
+    stop_timeout: Option<i64>,
+    /// An option of the log: max-size=10m, max-file=3.
+    #[arg(long, value_name = "KEY=VALUE")]
+    log_opt: Vec<String>,
+    /// One more group of the process, by name or number.
+    #[arg(long, value_name = "GROUP")]
+    group_add: Vec<String>,
+}
+
+/// `run`: what `create` takes, and how to be with it.
+#[derive(Debug, Args)]
+#[group(id = "run")]
+pub struct RunArgs {
+    /// Run in the background, and print the id.
+    #[arg(short, long)]
+    detach: bool,
+    /// Join only these streams: stdin, stdout, stderr.
+    #[arg(short, long, value_name = "STREAM", value_parser = ["stdin", "stdout", "stderr"])]
+    attach: Vec<String>,
+    /// Pass signals on to the program.
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
+    sig_proxy: bool,
+    /// Everything else.
+    #[command(flatten)]
+    create: CreateArgs,
+}
+
+/// When an image is downloaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Pull {
+    /// Always.
+    Always,
+    /// If it is not here.
+    Missing,
+    /// Never.
+    Never,
+}
+
+/// `coracle create`
+pub async fn create(client: &Client, args: CreateArgs) -> Result<ExitCode> {
+    let body = args.body(&[])?;
+    println!("{}", make(client, &args, body).await?);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `coracle run`
+pub async fn run(client: &Client, args: RunArgs) -> Result<ExitCode> {
+    let process = &args.create.life.process;
+    if args.detach && !args.attach.is_empty() {
+        bail!("conflicting options: --attach and --detach");
+    }
+    if !args.detach {
+        attach::require_terminal(process.tty && process.interactive)?;
+    }
+    let body = args.create.body(&args.streams())?;
+    let tty = process.tty;
+    let id = make(client, &args.create, body).await?;
+    let result = if args.detach {
+        attach::start(client, &id, process.explain).await.map(|()| {
+            println!("{id}");
+            ExitCode::SUCCESS
+        })
+    } else {
+        attach::start_and_stay(client, &id, tty, args.view()).await
+    };
+    // A container that was to go when it ends, goes also when it could not start.
+    if result.is_err() && args.create.engine.rm {
+        let _ = client.delete(&format!("/containers/{id}?force=1&v=1")).await;
+    }
+    result
+}
+
+impl RunArgs {
+    fn streams(&self) -> Vec<&str> {
+        if self.detach {
+            return Vec::new();
+        }
+        if self.attach.is_empty() {
+            let stdin = self.create.life.process.interactive.then_some("stdin");
+            return stdin.into_iter().chain(["stdout", "stderr"]).collect();
+        }
+        self.attach.iter().map(String::as_str).collect()
+    }
+
+    fn view(&self) -> View {
+        let streams = self.streams();
+        View {
+            stdin: streams.contains(&"stdin") && self.create.life.process.interactive,
+            stdout: streams.contains(&"stdout"),
+            stderr: streams.contains(&"stderr"),
+            signals: self.sig_proxy,
+            removed: self.create.engine.rm,
+            explain: self.create.life.process.explain,
+        }
+    }
+}
+
+/// Creates the container, and pulls its image first where it must.
+async fn make(client: &Client, args: &CreateArgs, body: ContainerCreateBody) -> Result<String> {
+    let engine = &args.engine;
+    if let Some(file) = engine.cidfile.as_ref().filter(|file| file.exists()) {
+        bail!(
+            "container ID file found: make sure the other container isn't running, or delete {}",
+            file.display()
+        );
+    }
+    let name =
+        engine.name.as_ref().map(|name| format!("?name={}", encode(name))).unwrap_or_default();
+    let path = format!("/containers/create{name}");
+    if engine.pull == Pull::Always {
+        images::download(client, args.what.image()?, engine.platform.as_deref(), engine.quiet)
+            .await?;
+    }
+    let created: Result<ContainerCreateResponse> =
+        client.call(Method::POST, &path, Some(&body)).await;
+    let created = match created {
+        Err(error) if engine.pull == Pull::Missing && is_missing_image(&error) => {
+            if !engine.quiet {
+                eprintln!("Unable to find image '{}' locally", args.what.image()?);
+            }
+            images::download(client, args.what.image()?, engine.platform.as_deref(), engine.quiet)
+                .await?;
+            client.call(Method::POST, &path, Some(&body)).await?
+        }
+        other => other?,
+    };
+    created.warnings.iter().for_each(|warning| eprintln!("WARNING: {warning}"));
+    if let Some(file) = &engine.cidfile {
+        std::fs::write(file, &created.id).with_context(|| format!("write {}", file.display()))?;
+    }
+    Ok(created.id)
+}
+
+fn is_missing_image(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Refused>().is_some_and(|refused| {
+        refused.status == StatusCode::NOT_FOUND && refused.message.starts_with("No such image")
+    })
+}
+
+/// `-e` and `--env-file`: as they are given, a bare name with the value it has here.
+///
+/// A bare name without a value here stays bare: it takes the image's variable out.
+pub fn environment(given: &[OsString], files: &[PathBuf]) -> Result<Vec<String>> {
+    let with_value = |key: String| match std::env::var(&key) {
+        Ok(value) => format!("{key}={value}"),
+        Err(_) => key,
+    };
+    let mut env = Vec::new();
+    for file in files {
+        let text = std::fs::read_to_string(file);
+        let text = text.with_context(|| format!("read the environment file {}", file.display()))?;
+        for (key, value) in parse_env_file(&text).with_context(|| file.display().to_string())? {
+            env.push(
+                value.map(|value| format!("{key}={value}")).unwrap_or_else(|| with_value(key)),
+            );
+        }
+    }
+    for variable in given {
+        let variable = variable.to_str().context("an environment variable is not UTF-8")?;
+        match variable.split_once('=') {
+            Some(("", _)) => bail!("invalid environment variable: {variable}"),
+            Some(_) => env.push(variable.to_owned()),
+            None => env.push(with_value(variable.to_owned())),
+        }
+    }
+    Ok(env)
+}
+
+/// `nofile=1024:2048`
+fn ulimit(text: &str) -> Result<ResourcesUlimits> {
+    let wrong = || {
+        anyhow::anyhow!("invalid ulimit '{text}': write NAME=SOFT[:HARD], such as nofile=1024:2048")
+    };
+    let (name, values) = text.split_once('=').ok_or_else(wrong)?;
+    let (soft, hard) = values.split_once(':').unwrap_or((values, values));
+    let number =
+        |text: &str| if text == "unlimited" { Ok(-1) } else { text.parse().map_err(|_| wrong()) };
+    let (soft, hard) = (number(soft)?, number(hard)?);
+    if hard >= 0 && soft > hard {
+        bail!("invalid ulimit '{text}': the soft limit is above the hard one");
+    }
+    Ok(ResourcesUlimits { name: Some(name.into()), soft: Some(soft), hard: Some(hard) })
+}
+
+fn rates<const BYTES: bool>(rates: &[DeviceRate<BYTES>]) -> Option<Vec<ThrottleDevice>> {
+    let rate = |rate: &DeviceRate<BYTES>| ThrottleDevice {
+        path: Some(rate.path.display().to_string()),
+        rate: Some(rate.rate as i64),
+    };
+    (!rates.is_empty()).then(|| rates.iter().map(rate).collect())
+}
+
+fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
+    (!list.is_empty()).then_some(list)
+}
+
+impl CreateArgs {
+    /// What the API is asked for.
+    fn body(&self, attached: &[&str]) -> Result<ContainerCreateBody> {
+        let (life, process) = (&self.life, &self.life.process);
+        let stdin = attached.contains(&"stdin");
+        let entrypoint = self.engine.entrypoint.as_ref().map(|program| vec![program.clone()]);
+        let exposed = self.exposed_ports()?;
+        Ok(ContainerCreateBody {
+            hostname: life.hostname.clone(),
+            domainname: life.domainname.clone(),
+            user: process.user.as_ref().map(ToString::to_string),
+            attach_stdin: Some(stdin),
+            attach_stdout: Some(attached.contains(&"stdout")),
+            attach_stderr: Some(attached.contains(&"stderr")),
+            exposed_ports: some(exposed),
+            tty: Some(process.tty),
+            open_stdin: Some(process.interactive),
+            stdin_once: Some(process.interactive && stdin),
+            env: Some(environment(&process.env, &process.env_file)?),
+            cmd: some(self.command()?),
+            entrypoint,
+            image: Some(self.what.image()?.to_owned()),
+            volumes: some(mounts::binds(&self.volumes)?.1),
+            working_dir: process.workdir.as_ref().map(|dir| dir.display().to_string()),
+            labels: Some(crate::engine::spec::pairs(&self.engine.label)),
+            stop_signal: self.engine.stop_signal.clone(),
+            stop_timeout: self.engine.stop_timeout,
+            host_config: Some(self.host_config()?),
+            ..Default::default()
+        })
+    }
+
+    fn host_config(&self) -> Result<HostConfig> {
+        let (life, limits, engine) = (&self.life, &self.limits, &self.engine);
+        let bytes = |value: Option<u64>| value.map(|value| value as i64);
+        let ulimits = engine.ulimit.iter().map(|text| ulimit(text)).collect::<Result<Vec<_>>>()?;
+        Ok(HostConfig {
+            memory: bytes(limits.memory),
+            memory_swap: limits.memory_swap,
+            memory_reservation: bytes(limits.memory_reservation),
+            memory_swappiness: limits.memory_swappiness,
+            nano_cpus: bytes(limits.cpus),
+            cpu_period: bytes(limits.cpu_period),
+            cpu_quota: limits.cpu_quota,
+            cpu_shares: bytes(limits.cpu_shares),
+            cpuset_cpus: limits.cpuset_cpus.clone(),
+            cpuset_mems: limits.cpuset_mems.clone(),
+            pids_limit: limits.pids_limit,
+            blkio_weight: limits.blkio_weight,
+            blkio_device_read_bps: rates(&limits.device_read_bps),
+            blkio_device_write_bps: rates(&limits.device_write_bps),
+            blkio_device_read_iops: rates(&limits.device_read_iops),
+            blkio_device_write_iops: rates(&limits.device_write_iops),
+            device_cgroup_rules: some(
+                limits.device_cgroup_rule.iter().map(|rule| rule.to_string()).collect(),
+            ),
+            cgroup_parent: Some(limits.cgroup_parent.clone()).filter(|parent| parent != "coracle"),
+            readonly_rootfs: Some(self.root.read_only),
+            network_mode: Some(self.network.network.to_string()),
+            port_bindings: Some(self.port_bindings()?),
+            publish_all_ports: Some(self.network.publish_all),
+            dns: some(self.network.dns.iter().map(|ip| ip.to_string()).collect()),
+            dns_search: some(self.network.dns_search.clone()),
+            dns_options: some(self.network.dns_option.clone()),
+            extra_hosts: some(self.network.add_host.iter().map(|host| host.to_string()).collect()),
+            binds: some(mounts::binds(&self.volumes)?.0),
+            mounts: some(mounts::mounts(&self.volumes)?),
+            tmpfs: mounts::tmpfs(&self.volumes)?,
+            auto_remove: Some(engine.rm),
+            init: life.init.then_some(true),
+            pid_mode: life.pid.clone(),
+            ipc_mode: life.ipc.clone(),
+            uts_mode: life.uts.clone(),
+            userns_mode: life.userns.clone(),
+            cgroupns_mode: self.cgroupns(),
+            devices: some(self.devices()),
+            cap_add: some(engine.cap_add.clone()),
+            cap_drop: some(engine.cap_drop.clone()),
+            security_opt: some(engine.security_opt.clone()),
+            ulimits: some(ulimits),
+            sysctls: Some(crate::engine::spec::pairs(&engine.sysctl)),
+            shm_size: bytes(self.root.shm_size),
+            oom_score_adj: engine.oom_score_adj,
+            group_add: some(engine.group_add.clone()),
+            console_size: life.process.tty.then(attach::console_size).flatten(),
+            log_config: self.log_config(),
+            ..Default::default()
+        })
+    }
+
+    fn command(&self) -> Result<Vec<String>> {
+        let text = |word: &OsString| word.to_str().map(str::to_owned);
+        let words: Option<Vec<_>> = self.what.command().iter().map(text).collect();
+        words.context("the command is not UTF-8")
+    }
+
+    fn devices(&self) -> Vec<DeviceMapping> {
+        let device = |device: &HostDevice| DeviceMapping {
+            path_on_host: Some(device.source.display().to_string()),
+            path_in_container: Some(device.path.display().to_string()),
+            cgroup_permissions: Some(device.access.to_string()),
+        };
+        self.root.devices.iter().map(device).collect()
+    }
+
+    fn cgroupns(&self) -> Option<HostConfigCgroupnsModeEnum> {
+        self.life.cgroupns.as_ref().map(|mode| match mode.as_str() {
+            "host" => HostConfigCgroupnsModeEnum::HOST,
+            _ => HostConfigCgroupnsModeEnum::PRIVATE,
+        })
+    }
+
+    /// `--expose`, and what `-p` names.
+    fn exposed_ports(&self) -> Result<Vec<String>> {
+        let network = &self.network;
+        let mut ports = Vec::new();
+        for spec in &network.expose {
+            ports.extend(networking::parse_expose(spec)?);
+        }
+        for spec in &network.publish {
+            let published = networking::parse_publish(spec)?;
+            ports.extend(published.iter().map(|port| (port.container, port.protocol)));
+        }
+        let mut ports: Vec<_> =
+            ports.iter().map(|(port, protocol)| format!("{port}/{protocol}")).collect();
+        ports.sort();
+        ports.dedup();
+        Ok(ports)
+    }
+
+    fn port_bindings(&self) -> Result<PortMap> {
+        let mut map: PortMap = HashMap::new();
+        for spec in &self.network.publish {
+            for port in networking::parse_publish(spec)? {
+                let host_port = match port.host {
+                    (0, 0) => String::new(),
+                    (first, last) if first == last => first.to_string(),
+                    (first, last) => format!("{first}-{last}"),
+                };
+                let host_ip = port.host_ip.map(|ip| ip.to_string()).unwrap_or_default();
+                let binding = PortBinding { host_ip: Some(host_ip), host_port: Some(host_port) };
+                let bindings =
+                    map.entry(format!("{}/{}", port.container, port.protocol)).or_default();
+                bindings.get_or_insert_default().push(binding);
+            }
+        }
+        Ok(map)
+    }
+
+    fn log_config(&self) -> Option<HostConfigLogConfig> {
+        let options = &self.engine.log_opt;
+        (!options.is_empty()).then(|| HostConfigLogConfig {
+            typ: Some("json-file".into()),
+            config: Some(crate::engine::spec::pairs(options)),
+        })
+    }
+}

@@ -1,0 +1,171 @@
+//! The Docker API, spoken to whoever serves it.
+//!
+//! Where a daemon listens on the socket of this root, it is asked. Where none
+//! does, the same API is served from inside this process, over a socket pair:
+//! there is one code path, and no daemon is needed.
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use axum::Router;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1;
+use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, UPGRADE};
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+
+use crate::api::error::ErrorBody;
+
+/// A refusal of the engine, with the exit code that it asks for.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Refused {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// The sentence.
+    pub message: String,
+    /// The exit code of a command that ends with it.
+    pub exit_code: u8,
+}
+
+/// Whom to ask.
+#[derive(Clone)]
+pub enum Client {
+    /// A daemon, at its socket.
+    Daemon(std::path::PathBuf),
+    /// This very process.
+    Here(Router),
+}
+
+impl Client {
+    /// A daemon if one listens at `socket`, or else `here`.
+    pub fn connect(
+        socket: &Path,
+        here: impl FnOnce() -> anyhow::Result<Router>,
+    ) -> anyhow::Result<Self> {
+        match std::os::unix::net::UnixStream::connect(socket) {
+            Ok(_) => Ok(Self::Daemon(socket.to_owned())),
+            Err(_) => Ok(Self::Here(here()?)),
+        }
+    }
+
+    /// One request; the answer's head, its body still to come.
+    ///
+    /// # Errors
+    /// [`Refused`] for an answer that is not a success.
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+        upgrade: bool,
+    ) -> anyhow::Result<Response<Incoming>> {
+        let stream = self.stream().await?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection.with_upgrades());
+        let mut request = Request::builder().method(method).uri(path).header(HOST, "coracle");
+        if upgrade {
+            request = request.header(CONNECTION, "Upgrade").header(UPGRADE, "tcp");
+        }
+        if body.is_some() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        let body = Full::new(Bytes::from(body.unwrap_or_default()));
+        let response =
+            sender.send_request(request.body(body)?).await.context("speak to the engine")?;
+        match response.status() {
+            status if status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS => {
+                Ok(response)
+            }
+            StatusCode::NOT_MODIFIED => Ok(response),
+            status => Err(refusal(status, response).await.into()),
+        }
+    }
+
+    /// A connection: to the daemon, or to a server task in this process.
+    async fn stream(&self) -> anyhow::Result<UnixStream> {
+        match self {
+            Self::Daemon(socket) => UnixStream::connect(socket)
+                .await
+                .with_context(|| format!("connect to {}", socket.display())),
+            Self::Here(router) => {
+                let (ours, theirs) = UnixStream::pair().context("create a socket pair")?;
+                tokio::spawn(crate::api::serve_connection(router.clone(), theirs));
+                Ok(ours)
+            }
+        }
+    }
+
+    /// A request with an answer in JSON.
+    pub async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> anyhow::Result<T> {
+        let body = body.map(serde_json::to_vec).transpose()?;
+        let response = self.send(method, path, body, false).await?;
+        let bytes =
+            response.into_body().collect().await.context("read the engine's answer")?.to_bytes();
+        serde_json::from_slice(&bytes).context("understand the engine's answer")
+    }
+
+    /// `GET`, with an answer in JSON.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        self.call(Method::GET, path, None::<&()>).await
+    }
+
+    /// A request without a body whose answer is its status. False if nothing had
+    /// to be changed.
+    pub async fn post(&self, path: &str) -> anyhow::Result<bool> {
+        let response = self.send(Method::POST, path, None, false).await?;
+        Ok(response.status() != StatusCode::NOT_MODIFIED)
+    }
+
+    /// `DELETE`.
+    pub async fn delete(&self, path: &str) -> anyhow::Result<()> {
+        self.send(Method::DELETE, path, None, false).await.map(drop)
+    }
+
+    /// A request that turns the connection into a raw stream.
+    pub async fn upgrade(
+        &self,
+        path: &str,
+        body: Option<Vec<u8>>,
+    ) -> anyhow::Result<hyper::upgrade::Upgraded> {
+        let response = self.send(Method::POST, path, body, true).await?;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            bail!("the engine did not hand over the connection");
+        }
+        hyper::upgrade::on(response).await.context("take over the connection")
+    }
+}
+
+/// Reads what a refusal says.
+async fn refusal(status: StatusCode, response: Response<Incoming>) -> Refused {
+    let bytes =
+        response.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    match serde_json::from_slice::<ErrorBody>(&bytes) {
+        Ok(body) => Refused { status, message: body.message, exit_code: body.exit_code },
+        Err(_) => {
+            Refused { status, message: format!("the engine answered {status}"), exit_code: 125 }
+        }
+    }
+}
+
+/// Percent-encodes what goes into a path or a query.
+pub fn encode(text: &str) -> String {
+    text.bytes().fold(String::with_capacity(text.len()), |mut out, byte| {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                out.push(byte.into())
+            }
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+        out
+    })
+}

@@ -1,0 +1,107 @@
+//! Being connected to a container: to its streams, or to its end.
+//!
+//! Clients attach and wait *before* they start a container, so that they miss
+//! nothing. Then there is no shim yet that could be asked. Such a request is
+//! [`Pending`]: the start connects it, between the shim's birth and the exec.
+
+use std::os::unix::net::UnixStream;
+
+use tokio::sync::oneshot;
+
+use super::Engine;
+use super::containers::{Container, Containers};
+use super::error::Result;
+use crate::runtime::shim::{Attach, Shim};
+use crate::store::ShimDir;
+
+/// Which streams a client wants.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Streams {
+    /// What the client sends is the container's input.
+    pub stdin: bool,
+    /// Send the container's output.
+    pub stdout: bool,
+    /// Send its error output.
+    pub stderr: bool,
+    /// Send what was logged before.
+    pub logs: bool,
+    /// Go on with what comes. Docker's clients always set it.
+    pub stream: bool,
+}
+
+/// What a pending client waits for.
+#[derive(Debug, Clone, Copy)]
+pub enum Wish {
+    /// The streams.
+    Attach(Streams),
+    /// One line, when the container ends.
+    Wait,
+}
+
+/// A client of a container that does not run yet.
+#[derive(Debug)]
+pub struct Pending {
+    wish: Wish,
+    sender: oneshot::Sender<UnixStream>,
+}
+
+/// Connects to the container's shim, now or as soon as there is one.
+pub fn connect(
+    containers: &Containers,
+    container: &Container,
+    wish: Wish,
+) -> Result<impl Future<Output = Option<tokio::net::UnixStream>> + Send + 'static> {
+    let (sender, receiver) = oneshot::channel();
+    let pending = Pending { wish, sender };
+    if container.state()?.is_alive() {
+        pending.connect(&container.dir)?;
+    } else {
+        let mut all = containers.pending.lock().expect("no holder of this lock panics");
+        all.entry(container.record.id.clone()).or_default().push(pending);
+    }
+    Ok(async {
+        let stream = receiver.await.ok()?;
+        stream.set_nonblocking(true).ok()?;
+        tokio::net::UnixStream::from_std(stream).ok()
+    })
+}
+
+/// `attach`: the streams of a container that runs, or will.
+pub fn attach(
+    engine: &Engine,
+    container: &Container,
+    streams: Streams,
+) -> Result<impl Future<Output = Option<tokio::net::UnixStream>> + Send + 'static> {
+    connect(&engine.containers, container, Wish::Attach(streams))
+}
+
+/// Connects everyone who waits for this container to its new shim.
+pub fn connect_pending(containers: &Containers, container: &Container) -> Result<()> {
+    for pending in forget_pending(containers, &container.record.id) {
+        pending.connect(&container.dir)?;
+    }
+    Ok(())
+}
+
+/// Takes the clients that wait for this container. Dropping them tells them that
+/// there is nothing to wait for.
+pub fn forget_pending(containers: &Containers, id: &str) -> Vec<Pending> {
+    let mut all = containers.pending.lock().expect("no holder of this lock panics");
+    all.remove(id).unwrap_or_default()
+}
+
+impl Pending {
+    fn connect(self, dir: &ShimDir) -> Result<()> {
+        let shim = Shim::connect(dir)?;
+        let stream = match self.wish {
+            Wish::Attach(streams) => {
+                let Streams { stdin, stdout, stderr, .. } = streams;
+                shim.attach(Attach { stdin, stdout, stderr })?
+            }
+            Wish::Wait => shim.watch()?,
+        };
+        // A client that has gone meanwhile needs nothing.
+        let _ = self.sender.send(stream);
+        Ok(())
+    }
+}

@@ -1,0 +1,265 @@
+//! Creating a container: from what is asked for to records that the shim can run.
+
+use std::path::{Path, PathBuf};
+
+use bollard_stubs::models::{ContainerConfig, ContainerCreateBody, HostConfig};
+use images::{Image, RunConfig};
+
+use super::error::{Error, Result};
+use super::names::{self, random_hex};
+use super::record::Record;
+use super::{Engine, instructions, spec, time};
+use crate::store::{self, ContainerDir};
+
+/// Creates a container. Its id, and what the user should be warned of.
+///
+/// # Errors
+/// Whatever makes no sense, is not there or is taken; nothing is left then.
+pub fn create(
+    engine: &Engine,
+    name: Option<&str>,
+    body: ContainerCreateBody,
+) -> Result<(String, Vec<String>)> {
+    let (mut config, host) = take_apart(body);
+    refuse_what_is_not_there(&config, &host)?;
+    let wanted = config.image.clone().unwrap_or_default();
+    let image = engine.images.find(&wanted)?;
+    complete(&mut config, &image.config.config);
+    let args = arguments(&config, &wanted)?;
+    let id = random_hex(32)?;
+    if config.hostname.as_deref().unwrap_or("").is_empty()
+        && !spec::shares_host(host.uts_mode.as_deref())
+    {
+        config.hostname = Some(id[..12].to_owned());
+    }
+    let mut env = config.env.take().unwrap_or_default();
+    spec::set_default_env(&mut env, config.tty.unwrap_or(false));
+    if let Some(hostname) = &config.hostname
+        && !env.iter().any(|variable| variable.starts_with("HOSTNAME="))
+    {
+        env.push(format!("HOSTNAME={hostname}"));
+    }
+    config.env = Some(env);
+
+    let dir = engine.root.container(&id);
+    let record = Record {
+        name: String::new(),
+        created: time::now(),
+        image_id: image.id.to_string(),
+        id,
+        config,
+        host_config: host,
+        args,
+        mounts: Vec::new(),
+    };
+    let mut making = Making { engine, dir, record, done: false };
+    making.take_name(name)?;
+    let warnings = making.write(&image)?;
+    making.done = true;
+    Ok((making.record.id.clone(), warnings))
+}
+
+/// A container in the making: dropped before it is done, nothing of it is left.
+struct Making<'a> {
+    engine: &'a Engine,
+    dir: ContainerDir,
+    record: Record,
+    done: bool,
+}
+
+impl Drop for Making<'_> {
+    fn drop(&mut self) {
+        if !self.done {
+            let _ = self.engine.volumes.release(&self.record.id, true);
+            let _ = std::fs::remove_dir_all(self.dir.path());
+            let _ = self.engine.root.names().release(&self.record.name, &self.record.id);
+        }
+    }
+}
+
+impl Making<'_> {
+    /// The name that is asked for, or a random one that is free.
+    fn take_name(&mut self, wanted: Option<&str>) -> Result<()> {
+        let names = self.engine.root.names();
+        if let Some(name) = wanted {
+            let name = name.strip_prefix('/').unwrap_or(name);
+            names::check(name)?;
+            if let Err(taken) = names.take(name, &self.record.id)? {
+                return Err(Error::conflict(format!(
+                    "Conflict. The container name \"/{name}\" is already in use by container \"{}\". \
+                     You have to remove (or rename) that container to be able to reuse that name.",
+                    taken.by
+                )));
+            }
+            self.record.name = name.to_owned();
+            return Ok(());
+        }
+        loop {
+            let bits = u64::from_str_radix(&random_hex(8)?, 16).expect("16 hexadecimal digits");
+            let name = names::random(bits);
+            if names.take(&name, &self.record.id)?.is_ok() {
+                self.record.name = name;
+                return Ok(());
+            }
+        }
+    }
+
+    /// Everything that the shim will read.
+    fn write(&mut self, image: &Image) -> Result<Vec<String>> {
+        let layers = self.engine.images.store()?.layers(image)?;
+        self.dir.create()?;
+        let volumes = self.engine.volumes.resolve(&self.record, &image.config.config)?;
+        self.record.mounts = volumes.points.clone();
+        let (network, files) =
+            instructions::network(&self.record, &self.engine.root, &self.engine.containers)?;
+        let cgroup = cgroup_path(&self.record, self.engine.root.data());
+        let spec = spec::spec(&self.record, &cgroup, volumes.mounts.clone(), files)?;
+        let durable = !self.record.auto_remove();
+        let config = serde_json::to_vec(&spec)
+            .map_err(|error| Error::system(format!("write config.json: {error}")))?;
+        store::write_atomic(&self.dir.config(), &config, durable)?;
+        let instructions = instructions::instructions(&self.record, layers, volumes, network)?;
+        store::write(&self.dir.instructions(), &instructions, durable)?;
+        // Last, for a folder without this record is no container.
+        store::write(&self.dir.record(), &self.record, durable)?;
+        Ok(Vec::new())
+    }
+}
+
+/// Where the container's cgroup is: below the parent that was asked for, or one of
+/// this engine's own.
+fn cgroup_path(record: &Record, root: &Path) -> PathBuf {
+    let parent = record.host_config.cgroup_parent.as_deref().filter(|parent| !parent.is_empty());
+    let parent = match parent {
+        Some(parent) => parent.trim_start_matches('/').to_owned(),
+        None if root == Path::new("/var/lib/coracle") => "coracle".into(),
+        None => format!(
+            "coracle-{:08x}",
+            instructions::hash(root.as_os_str().as_encoded_bytes()) as u32
+        ),
+    };
+    Path::new(&parent).join(&record.id)
+}
+
+/// The API's body is Docker's `Config` with `HostConfig` in it.
+fn take_apart(mut body: ContainerCreateBody) -> (ContainerConfig, HostConfig) {
+    let mut host = body.host_config.take().unwrap_or_default();
+    body.networking_config = None;
+    let mode = host.network_mode.get_or_insert_default();
+    if mode.is_empty() || mode == "default" {
+        *mode = "bridge".into();
+    }
+    let config = ContainerConfig {
+        hostname: body.hostname,
+        domainname: body.domainname,
+        user: body.user,
+        attach_stdin: body.attach_stdin,
+        attach_stdout: body.attach_stdout,
+        attach_stderr: body.attach_stderr,
+        exposed_ports: body.exposed_ports,
+        tty: body.tty,
+        open_stdin: body.open_stdin,
+        stdin_once: body.stdin_once,
+        env: body.env,
+        cmd: body.cmd,
+        healthcheck: body.healthcheck,
+        args_escaped: body.args_escaped,
+        image: body.image,
+        volumes: body.volumes,
+        working_dir: body.working_dir,
+        entrypoint: body.entrypoint,
+        network_disabled: body.network_disabled,
+        on_build: None,
+        labels: body.labels,
+        stop_signal: body.stop_signal,
+        stop_timeout: body.stop_timeout,
+        shell: body.shell,
+    };
+    (config, host)
+}
+
+/// What this engine cannot do yet is refused, not ignored.
+fn refuse_what_is_not_there(config: &ContainerConfig, host: &HostConfig) -> Result<()> {
+    let restart =
+        host.restart_policy.as_ref().and_then(|policy| policy.name).map(|name| name.to_string());
+    let mode = |mode: &Option<String>| mode.clone().unwrap_or_default();
+    let given: [(&str, bool); 8] = [
+        ("a restart policy", restart.is_some_and(|name| !matches!(name.as_str(), "" | "no"))),
+        (
+            "a health check",
+            config.healthcheck.as_ref().is_some_and(|check| {
+                check.test.as_ref().is_some_and(|test| !test.is_empty() && test[0] != "NONE")
+            }),
+        ),
+        ("links", host.links.as_ref().is_some_and(|links| !links.is_empty())),
+        (
+            "device requests",
+            host.device_requests.as_ref().is_some_and(|requests| !requests.is_empty()),
+        ),
+        (
+            "volumes of another container",
+            host.volumes_from.as_ref().is_some_and(|from| !from.is_empty()),
+        ),
+        ("the pid namespace of another container", mode(&host.pid_mode).starts_with("container:")),
+        ("the ipc namespace of another container", mode(&host.ipc_mode).starts_with("container:")),
+        ("a storage option", host.storage_opt.as_ref().is_some_and(|options| !options.is_empty())),
+    ];
+    match given.iter().find(|(_, asked)| *asked) {
+        Some((what, _)) => {
+            Err(Error::bad_parameter(format!("{what} is not supported by this engine yet")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The image's configuration, where the user has none.
+fn complete(config: &mut ContainerConfig, image: &RunConfig) {
+    let text = |value: &mut Option<String>, default: &str| {
+        if value.as_deref().unwrap_or("").is_empty() && !default.is_empty() {
+            *value = Some(default.to_owned());
+        }
+    };
+    text(&mut config.user, &image.user);
+    text(&mut config.working_dir, &image.working_dir);
+    if let Some(signal) = &image.stop_signal {
+        text(&mut config.stop_signal, signal);
+    }
+    let mut env = image.env.clone();
+    spec::override_env(&mut env, config.env.take().unwrap_or_default());
+    config.env = Some(env);
+    // Docker's rule: an entrypoint of the user's own discards the image's command.
+    if config.entrypoint.is_none() {
+        if config.cmd.as_ref().is_none_or(Vec::is_empty) {
+            config.cmd = image.cmd.clone();
+        }
+        config.entrypoint = image.entrypoint.clone();
+    } else if config
+        .entrypoint
+        .as_ref()
+        .is_some_and(|entrypoint| matches!(entrypoint.as_slice(), [one] if one.is_empty()))
+    {
+        config.entrypoint = None;
+    }
+    let labels = config.labels.get_or_insert_default();
+    for (key, value) in &image.labels {
+        labels.entry(key.clone()).or_insert_with(|| value.clone());
+    }
+    let exposed = config.exposed_ports.get_or_insert_default();
+    exposed.extend(image.exposed_ports.iter().cloned());
+    exposed.sort();
+    exposed.dedup();
+    if exposed.is_empty() {
+        config.exposed_ports = None;
+    }
+}
+
+fn arguments(config: &ContainerConfig, image: &str) -> Result<Vec<String>> {
+    let entrypoint = config.entrypoint.iter().flatten();
+    let args: Vec<_> = entrypoint.chain(config.cmd.iter().flatten()).cloned().collect();
+    if args.is_empty() {
+        return Err(Error::bad_parameter(format!(
+            "no command specified: image {image} names none; write one after the image"
+        )));
+    }
+    Ok(args)
+}

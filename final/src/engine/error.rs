@@ -1,0 +1,80 @@
+//! What the engine refuses, in the kinds that the Docker API tells apart.
+
+use std::fmt;
+
+/// The engine's results.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why the engine did not do it. The API maps the kind to an HTTP status, the
+/// CLI to an exit code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Error {
+    /// Which family of refusals this is.
+    pub kind: Kind,
+    /// One sentence: what, why, and the way out.
+    pub message: String,
+    /// The exit code of a command that ends with this error.
+    pub exit_code: u8,
+}
+
+/// The families of refusals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The request makes no sense: 400.
+    BadParameter,
+    /// There is no such thing: 404.
+    NotFound,
+    /// It is taken, in use, or not in a state for this: 409.
+    Conflict,
+    /// It already is as asked: 304, and no error for whoever asked.
+    NotModified,
+    /// The kernel, the disk or the network refused: 500.
+    System,
+}
+
+impl Error {
+    /// A request that makes no sense.
+    pub fn bad_parameter(message: impl Into<String>) -> Self {
+        Self { kind: Kind::BadParameter, message: message.into(), exit_code: 125 }
+    }
+
+    /// Something that is not there.
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self { kind: Kind::NotFound, message: message.into(), exit_code: 125 }
+    }
+
+    /// Something that is taken, in use, or in another state.
+    pub fn conflict(message: impl Into<String>) -> Self {
+        Self { kind: Kind::Conflict, message: message.into(), exit_code: 125 }
+    }
+
+    /// It already is as asked.
+    pub fn not_modified(message: impl Into<String>) -> Self {
+        Self { kind: Kind::NotModified, message: message.into(), exit_code: 0 }
+    }
+
+    /// A failure of what lies below.
+    pub fn system(message: impl Into<String>) -> Self {
+        Self { kind: Kind::System, message: message.into(), exit_code: 125 }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<namespaces::Error> for Error {
+    fn from(error: namespaces::Error) -> Self {
+        Self { kind: Kind::System, exit_code: error.exit_code, message: error.to_string() }
+    }
+}
+
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Self {
+        Self::system(error.to_string())
+    }
+}

@@ -1,0 +1,57 @@
+//! The engine: one service for each thing that it keeps.
+//!
+//! There is no god object. [`Engine`] has fields and no methods of its own but
+//! `open`; what crosses services is a free function with explicit arguments.
+
+pub mod attach;
+pub mod containers;
+pub mod create;
+pub mod error;
+pub mod exec;
+pub mod filters;
+pub mod images;
+pub mod instructions;
+pub mod lifecycle;
+pub mod logs;
+pub mod names;
+pub mod networks;
+pub mod record;
+pub mod remove;
+pub mod spec;
+pub mod time;
+pub mod volumes;
+pub mod wait;
+pub mod worker;
+
+use crate::store::Root;
+use error::Result;
+
+/// Everything that an engine has, by service.
+pub struct Engine {
+    /// Where it is kept.
+    pub root: Root,
+    /// Containers and their records.
+    pub containers: containers::Containers,
+    /// Additional processes in running containers.
+    pub execs: exec::Execs,
+    /// Images.
+    pub images: images::Images,
+    /// Volumes.
+    pub volumes: volumes::Volumes,
+}
+
+impl Engine {
+    /// The engine that is kept at `root`.
+    ///
+    /// # Errors
+    /// Where its folders cannot be made.
+    pub fn open(root: Root) -> Result<Self> {
+        Ok(Self {
+            containers: containers::Containers::new(root.clone()),
+            execs: exec::Execs::new(root.clone()),
+            images: images::Images::new(root.clone()),
+            volumes: volumes::Volumes::new(&root),
+            root,
+        })
+    }
+}

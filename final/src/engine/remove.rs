@@ -1,0 +1,45 @@
+//! Removing a container, so that nothing of it is left.
+
+use namespaces::userns;
+use nix::sys::signal::Signal;
+
+use super::containers::Container;
+use super::error::{Error, Result};
+use super::worker::{self, Job};
+use super::{Engine, lifecycle};
+use crate::runtime::shim::{self, Shim};
+
+/// Removes a container; one that runs only if `force`d, and then it is killed.
+/// `volumes`: its anonymous volumes go with it.
+pub async fn remove(engine: &Engine, id: &str, force: bool, volumes: bool) -> Result<()> {
+    let container = engine.containers.find(id)?;
+    if container.state()?.is_alive() {
+        if !force {
+            return Err(Error::conflict(format!(
+                "cannot remove container \"/{}\": container is running: stop the container before \
+                 removing or force remove",
+                container.record.name
+            )));
+        }
+        if let Ok(mut shim) = Shim::connect(&container.dir) {
+            shim.kill(Signal::SIGKILL as i32)?;
+        }
+        lifecycle::ended_within(&container, None).await?;
+    }
+    put_away(engine, &container, volumes || container.record.auto_remove())
+}
+
+/// Removes what is kept of a container that does not run. Content if its shim
+/// was quicker.
+pub fn put_away(engine: &Engine, container: &Container, volumes: bool) -> Result<()> {
+    super::attach::forget_pending(&engine.containers, &container.record.id);
+    engine.volumes.release(&container.record.id, volumes)?;
+    let record = &container.record;
+    engine.root.names().release(&record.name, &record.id)?;
+    match userns::needed() {
+        // In a process of its own: files of an ordinary user's containers belong to
+        // users that only exist in a user namespace.
+        true => worker::run(engine.root.data(), &Job::RemoveContainer(record.id.clone()), |_| true),
+        false => Ok(shim::remove(&container.dir)?),
+    }
+}

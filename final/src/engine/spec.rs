@@ -1,0 +1,409 @@
+//! From what Docker's API asks for to what the OCI runtime specification says.
+//!
+//! A pure step: the container's record in, an OCI `config.json` out. Nothing is
+//! looked up here but users' mistakes.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use bollard_stubs::models::{HostConfig, ThrottleDevice};
+use cgroups::DeviceRule;
+use oci_spec::runtime::{
+    Capabilities, Capability, LinuxBlockIoBuilder, LinuxCpuBuilder, LinuxDevice,
+    LinuxDeviceBuilder, LinuxDeviceType, LinuxMemoryBuilder, LinuxNamespaceBuilder,
+    LinuxNamespaceType, LinuxPidsBuilder, LinuxResources, LinuxThrottleDevice,
+    LinuxThrottleDeviceBuilder, Mount, MountBuilder, PosixRlimit, PosixRlimitBuilder,
+    PosixRlimitType, Spec,
+};
+
+use super::error::{Error, Result};
+use super::record::Record;
+use crate::runtime::seccomp::docker_default;
+use crate::runtime::{DEFAULT_CAPABILITIES, device_rule, docker_capabilities};
+use namespaces::userns;
+use rootfs::cli::HostDevice;
+use serde_json::json;
+
+/// Where a bundle's root is: beside its `config.json`.
+const ROOT: &str = "rootfs";
+
+/// The OCI configuration of a container.
+///
+/// `binds` are the mounts that the volumes service has decided on, `files` those
+/// that the engine writes for it (`/etc/hosts` and its kin).
+pub fn spec(record: &Record, cgroup: &Path, binds: Vec<Mount>, files: Vec<Mount>) -> Result<Spec> {
+    let mut spec = crate::runtime::default_spec();
+    let host = &record.host_config;
+    process(&mut spec, record)?;
+    let root = spec.root_mut().as_mut().expect("the default has a root");
+    root.set_path(ROOT.into()).set_readonly(Some(host.readonly_rootfs.unwrap_or(false)));
+    if !shares_host(host.uts_mode.as_deref()) {
+        spec.set_hostname(record.config.hostname.clone());
+        spec.set_domainname(record.config.domainname.clone().filter(|name| !name.is_empty()));
+    }
+    mounts(&mut spec, host, binds, files);
+    linux(&mut spec, host, cgroup)?;
+    Ok(spec)
+}
+
+fn process(spec: &mut Spec, record: &Record) -> Result<()> {
+    let host = &record.host_config;
+    let config = &record.config;
+    let process = spec.process_mut().as_mut().expect("the default has a process");
+    let cwd = config.working_dir.as_deref().filter(|cwd| !cwd.is_empty()).unwrap_or("/");
+    if !cwd.starts_with('/') {
+        return Err(Error::bad_parameter(format!(
+            "the working directory '{cwd}' is invalid, it needs to be an absolute path"
+        )));
+    }
+    process
+        .set_args(Some(record.args.clone()))
+        .set_env(config.env.clone())
+        .set_cwd(cwd.into())
+        .set_terminal(Some(record.tty()))
+        .set_oom_score_adj(host.oom_score_adj.map(|score| score as i32))
+        .set_rlimits(rlimits(host)?);
+    // What root may do also decides which system calls pass.
+    let capabilities = capabilities(host)?;
+    process.set_capabilities(Some(docker_capabilities(&capabilities)));
+    let linux = spec.linux_mut().as_mut().expect("the default has a linux section");
+    linux.set_seccomp(Some(docker_default(&capabilities)));
+    for option in host.security_opt.iter().flatten() {
+        security_option(spec, option)?;
+    }
+    if host.privileged == Some(true) {
+        let linux = spec.linux_mut().as_mut().expect("the default has a linux section");
+        linux.set_seccomp(None).set_masked_paths(None).set_readonly_paths(None);
+    }
+    Ok(())
+}
+
+/// Docker's default capabilities, and `--cap-add`, `--cap-drop`, `--privileged`.
+fn capabilities(host: &HostConfig) -> Result<Capabilities> {
+    let known = |name: &str| -> Result<Capability> {
+        let upper = name.to_ascii_uppercase();
+        let name = upper.strip_prefix("CAP_").unwrap_or(&upper).to_owned();
+        serde_json::from_value(serde_json::json!(format!("CAP_{name}")))
+            .map_err(|_| Error::bad_parameter(format!("unknown capability \"CAP_{name}\"")))
+    };
+    let is_all = |name: &String| name.eq_ignore_ascii_case("all");
+    let (add, drop) =
+        (host.cap_add.clone().unwrap_or_default(), host.cap_drop.clone().unwrap_or_default());
+    let mut bounding: Capabilities = DEFAULT_CAPABILITIES.into_iter().collect();
+    if host.privileged == Some(true) || add.iter().any(is_all) {
+        bounding = all_capabilities();
+    }
+    if drop.iter().any(is_all) {
+        bounding.clear();
+    }
+    for name in add.iter().filter(|name| !is_all(name)) {
+        bounding.insert(known(name)?);
+    }
+    for name in drop.iter().filter(|name| !is_all(name)) {
+        bounding.remove(&known(name)?);
+    }
+    Ok(bounding)
+}
+
+/// Everything that root may do on this machine, as far as we may ourselves.
+pub fn all_capabilities() -> Capabilities {
+    let bounding = caps::read(None, caps::CapSet::Bounding).unwrap_or_default();
+    let names = bounding.iter().map(ToString::to_string);
+    names.filter_map(|name| name.trim_start_matches("CAP_").parse().ok()).collect()
+}
+
+/// `--security-opt`: `no-new-privileges`, `seccomp=unconfined`, `seccomp=JSON`.
+fn security_option(spec: &mut Spec, option: &str) -> Result<()> {
+    let (key, value) = option.split_once(['=', ':']).unwrap_or((option, "true"));
+    let wrong = || Error::bad_parameter(format!("invalid --security-opt: \"{option}\""));
+    match (key, value) {
+        ("no-new-privileges", value) => {
+            let on = value.parse().map_err(|_| wrong())?;
+            let process = spec.process_mut().as_mut().expect("the default has a process");
+            process.set_no_new_privileges(Some(on));
+        }
+        ("seccomp", "unconfined") => {
+            spec.linux_mut().as_mut().expect("the default has a linux section").set_seccomp(None);
+        }
+        // There is no such module in this engine: nothing is confined by it anyway.
+        ("apparmor", "unconfined") | ("label", "disable") => {}
+        _ => return Err(wrong()),
+    }
+    Ok(())
+}
+
+fn rlimits(host: &HostConfig) -> Result<Option<Vec<PosixRlimit>>> {
+    let Some(given) = &host.ulimits else { return Ok(None) };
+    let limit = |limit: &bollard_stubs::models::ResourcesUlimits| {
+        let name = limit.name.clone().unwrap_or_default();
+        let typ = format!("RLIMIT_{}", name.to_ascii_uppercase());
+        let typ: PosixRlimitType = typ
+            .parse()
+            .map_err(|_| Error::bad_parameter(format!("invalid ulimit type: {name}")))?;
+        let soft = limit.soft.unwrap_or(0);
+        let builder = PosixRlimitBuilder::default().typ(typ).soft(soft as u64);
+        Ok(builder.hard(limit.hard.unwrap_or(soft) as u64).build().expect("all fields are given"))
+    };
+    given.iter().map(limit).collect::<Result<Vec<_>>>().map(Some)
+}
+
+fn mounts(spec: &mut Spec, host: &HostConfig, binds: Vec<Mount>, files: Vec<Mount>) {
+    let mut mounts = spec.mounts().clone().unwrap_or_default();
+    if let Some(size) = host.shm_size.filter(|size| *size > 0)
+        && let Some(shm) =
+            mounts.iter_mut().find(|mount| mount.destination() == Path::new("/dev/shm"))
+    {
+        let mut options = shm.options().clone().unwrap_or_default();
+        options.retain(|option| !option.starts_with("size="));
+        options.push(format!("size={size}"));
+        shm.set_options(Some(options));
+    }
+    if host.privileged == Some(true) {
+        for mount in mounts.iter_mut().filter(|mount| mount.destination().starts_with("/sys")) {
+            let options = mount.options().clone().unwrap_or_default();
+            mount.set_options(Some(options.into_iter().filter(|option| option != "ro").collect()));
+        }
+    }
+    // The engine's own files give way to what the user mounts in their place.
+    for mount in files.into_iter().chain(binds) {
+        mounts.retain(|old| old.destination() != mount.destination());
+        mounts.push(mount);
+    }
+    spec.set_mounts(Some(mounts));
+}
+
+/// A bind mount of one of the engine's files.
+pub fn file_mount(source: PathBuf, destination: &str) -> Mount {
+    MountBuilder::default()
+        .destination(destination)
+        .typ("bind")
+        .source(source)
+        .options(["rbind", "rprivate"].map(String::from).to_vec())
+        .build()
+        .expect("all fields are given")
+}
+
+fn linux(spec: &mut Spec, host: &HostConfig, cgroup: &Path) -> Result<()> {
+    let linux = spec.linux_mut().as_mut().expect("the default has a linux section");
+    linux.set_cgroups_path(Some(cgroup.to_owned()));
+    if host.sysctls.as_ref().is_some_and(|sysctls| !sysctls.is_empty()) {
+        linux.set_sysctl(host.sysctls.clone());
+    }
+    if let Some(paths) = &host.masked_paths {
+        linux.set_masked_paths(Some(paths.clone()));
+    }
+    if let Some(paths) = &host.readonly_paths {
+        linux.set_readonly_paths(Some(paths.clone()));
+    }
+    let shared = [
+        (LinuxNamespaceType::Pid, shares_host(host.pid_mode.as_deref())),
+        (LinuxNamespaceType::Ipc, shares_host(host.ipc_mode.as_deref())),
+        (LinuxNamespaceType::Uts, shares_host(host.uts_mode.as_deref())),
+        (LinuxNamespaceType::Network, shares_host(host.network_mode.as_deref())),
+        (
+            LinuxNamespaceType::Cgroup,
+            host.cgroupns_mode.is_some_and(|mode| mode.to_string() == "host"),
+        ),
+    ];
+    let mut namespaces = linux.namespaces().clone().unwrap_or_default();
+    namespaces.retain(|namespace| !shared.contains(&(namespace.typ(), true)));
+    if userns::needed() {
+        namespaces.push(
+            LinuxNamespaceBuilder::default()
+                .typ(LinuxNamespaceType::User)
+                .build()
+                .expect("it has a type"),
+        );
+    }
+    linux.set_namespaces(Some(namespaces));
+    let mut resources = linux.resources().clone().unwrap_or_default();
+    let (nodes, rules) = devices(host)?;
+    let mut allowed = match host.privileged {
+        Some(true) => vec![json!({ "allow": true, "access": "rwm" })],
+        _ => resources.devices().iter().flatten().map(|rule| json!(rule)).collect(),
+    };
+    allowed.extend(rules.iter().map(device_rule));
+    linux.set_devices(Some(nodes));
+    resources.set_devices(Some(serde_json::from_value(json!(allowed)).expect("rules of ours")));
+    limit(&mut resources, host)?;
+    linux.set_resources(Some(resources));
+    Ok(())
+}
+
+/// `--device` and `--device-cgroup-rule`: nodes to make, and permissions.
+fn devices(host: &HostConfig) -> Result<(Vec<LinuxDevice>, Vec<DeviceRule>)> {
+    let bad = |error: namespaces::Error| Error::bad_parameter(error.to_string());
+    let (mut nodes, mut rules) = (Vec::new(), Vec::new());
+    for mapping in host.devices.iter().flatten() {
+        let source = mapping.path_on_host.clone().unwrap_or_default();
+        let path = mapping.path_in_container.clone().filter(|path| !path.is_empty());
+        let access = mapping.cgroup_permissions.as_deref().filter(|access| !access.is_empty());
+        let text =
+            format!("{source}:{}:{}", path.as_ref().unwrap_or(&source), access.unwrap_or("rwm"));
+        let (node, rule) =
+            text.parse::<HostDevice>().and_then(|device| device.look_up()).map_err(bad)?;
+        let kind = if node.block { LinuxDeviceType::B } else { LinuxDeviceType::C };
+        let builder = LinuxDeviceBuilder::default().path(node.path).typ(kind);
+        let builder = builder.major(i64::from(node.major)).minor(i64::from(node.minor));
+        let builder = builder.file_mode(node.mode).uid(node.uid).gid(node.gid);
+        nodes.push(builder.build().expect("all fields are given"));
+        rules.push(rule);
+    }
+    for rule in host.device_cgroup_rules.iter().flatten() {
+        rules.push(rule.parse().map_err(bad)?);
+    }
+    Ok((nodes, rules))
+}
+
+/// True for the mode `host` of a namespace.
+pub fn shares_host(mode: Option<&str>) -> bool {
+    mode == Some("host")
+}
+
+/// The limits. What Docker's API writes as 0 means: none.
+fn limit(resources: &mut LinuxResources, host: &HostConfig) -> Result<()> {
+    let set = |value: Option<i64>| value.filter(|value| *value != 0);
+    let mut memory = LinuxMemoryBuilder::default();
+    if let Some(limit) = set(host.memory) {
+        memory = memory.limit(limit);
+    }
+    if let Some(swap) = set(host.memory_swap) {
+        memory = memory.swap(swap);
+    }
+    if let Some(reservation) = set(host.memory_reservation) {
+        memory = memory.reservation(reservation);
+    }
+    if let Some(swappiness) = host.memory_swappiness.filter(|value| *value >= 0) {
+        memory = memory.swappiness(swappiness as u64);
+    }
+    resources.set_memory(Some(memory.build().expect("all fields are optional")));
+
+    let mut cpu = LinuxCpuBuilder::default();
+    if let Some(nano) = set(host.nano_cpus) {
+        if set(host.cpu_period).is_some() || set(host.cpu_quota).is_some() {
+            return Err(Error::bad_parameter(
+                "Conflicting options: Nano CPUs and CPU Period or Quota cannot both be set",
+            ));
+        }
+        cpu = cpu.period(100_000_u64).quota(nano / 10_000);
+    }
+    if let Some(period) = set(host.cpu_period) {
+        cpu = cpu.period(period as u64);
+    }
+    if let Some(quota) = set(host.cpu_quota) {
+        cpu = cpu.quota(quota);
+    }
+    if let Some(shares) = set(host.cpu_shares) {
+        cpu = cpu.shares(shares as u64);
+    }
+    if let Some(cpus) = host.cpuset_cpus.as_ref().filter(|list| !list.is_empty()) {
+        cpu = cpu.cpus(cpus.clone());
+    }
+    if let Some(mems) = host.cpuset_mems.as_ref().filter(|list| !list.is_empty()) {
+        cpu = cpu.mems(mems.clone());
+    }
+    resources.set_cpu(Some(cpu.build().expect("all fields are optional")));
+
+    if let Some(pids) = host.pids_limit.filter(|limit| *limit > 0) {
+        resources
+            .set_pids(Some(LinuxPidsBuilder::default().limit(pids).build().expect("it is given")));
+    }
+    let mut io = LinuxBlockIoBuilder::default();
+    if let Some(weight) = host.blkio_weight.filter(|weight| *weight > 0) {
+        io = io.weight(weight);
+    }
+    if let Some(rates) = &host.blkio_device_read_bps {
+        io = io.throttle_read_bps_device(throttles(rates)?);
+    }
+    if let Some(rates) = &host.blkio_device_write_bps {
+        io = io.throttle_write_bps_device(throttles(rates)?);
+    }
+    if let Some(rates) = &host.blkio_device_read_iops {
+        io = io.throttle_read_iops_device(throttles(rates)?);
+    }
+    if let Some(rates) = &host.blkio_device_write_iops {
+        io = io.throttle_write_iops_device(throttles(rates)?);
+    }
+    resources.set_block_io(Some(io.build().expect("all fields are optional")));
+    Ok(())
+}
+
+/// The kernel knows devices by number; Docker's API names them by path.
+fn throttles(rates: &[ThrottleDevice]) -> Result<Vec<LinuxThrottleDevice>> {
+    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+    let throttle = |rate: &ThrottleDevice| {
+        let path = rate.path.clone().unwrap_or_default();
+        let metadata = std::fs::metadata(&path)
+            .map_err(|error| Error::bad_parameter(format!("look up the device {path}: {error}")))?;
+        if !metadata.file_type().is_block_device() {
+            return Err(Error::bad_parameter(format!("{path} is no block device")));
+        }
+        let number = metadata.rdev();
+        Ok(LinuxThrottleDeviceBuilder::default()
+            .major(nix::sys::stat::major(number) as i64)
+            .minor(nix::sys::stat::minor(number) as i64)
+            .rate(rate.rate.unwrap_or(0) as u64)
+            .build()
+            .expect("all fields are given"))
+    };
+    rates.iter().map(throttle).collect()
+}
+
+/// Sets variables over those that are there; one without `=` is taken out.
+pub fn override_env(env: &mut Vec<String>, over: Vec<String>) {
+    for variable in over {
+        let key = variable.split('=').next().unwrap_or_default().to_owned();
+        env.retain(|old| old.split('=').next() != Some(&key));
+        if variable.contains('=') {
+            env.push(variable);
+        }
+    }
+}
+
+/// What every process finds in its environment unless told otherwise.
+pub fn set_default_env(env: &mut Vec<String>, tty: bool) {
+    let missing =
+        |env: &[String], key: &str| !env.iter().any(|old| old.split('=').next() == Some(key));
+    if missing(env, "PATH") {
+        env.insert(0, format!("PATH={}", namespaces::DEFAULT_PATH));
+    }
+    if tty && missing(env, "TERM") {
+        env.push("TERM=xterm".into());
+    }
+}
+
+/// The API's `[height, width]`.
+pub fn console_size(size: Option<&[usize]>) -> Option<(u16, u16)> {
+    match size {
+        Some([height, width]) if *height > 0 && *width > 0 => Some((*height as u16, *width as u16)),
+        _ => None,
+    }
+}
+
+/// Labels, environment and such as a map from what Docker writes as `KEY=VALUE`.
+pub fn pairs(list: &[String]) -> HashMap<String, String> {
+    let pair = |text: &String| {
+        let (key, value) = text.split_once('=').unwrap_or((text, ""));
+        (key.to_owned(), value.to_owned())
+    };
+    list.iter().map(pair).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_is_set_over_an_old_one_and_taken_out_without_a_value() {
+        let mut env = vec!["A=1".to_owned(), "B=2".into(), "C=3".into()];
+        override_env(&mut env, vec!["A=9".into(), "B".into(), "D=4".into()]);
+        assert_eq!(env, ["C=3", "A=9", "D=4"]);
+    }
+
+    #[test]
+    fn a_terminal_sets_term_and_a_path_is_always_there() {
+        let mut env = vec![];
+        set_default_env(&mut env, true);
+        assert_eq!(env, [format!("PATH={}", namespaces::DEFAULT_PATH), "TERM=xterm".into()]);
+    }
+}
