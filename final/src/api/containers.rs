@@ -157,8 +157,6 @@ pub async fn attach(
         stdin: params.flag("stdin"),
         stdout: params.flag("stdout"),
         stderr: params.flag("stderr"),
-        logs: params.flag("logs"),
-        stream: params.flag("stream"),
     };
     let container = app.containers.find(&id)?;
     let content_type = if container.record.tty() { RAW } else { MULTIPLEXED };

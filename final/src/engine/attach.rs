@@ -23,10 +23,6 @@ pub struct Streams {
     pub stdout: bool,
     /// Send its error output.
     pub stderr: bool,
-    /// Send what was logged before.
-    pub logs: bool,
-    /// Go on with what comes. Docker's clients always set it.
-    pub stream: bool,
 }
 
 /// What a pending client waits for.

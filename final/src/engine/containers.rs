@@ -8,7 +8,6 @@ use bollard_stubs::models::{
     ContainerSummaryHostConfig, ContainerSummaryNetworkSettings, ContainerSummaryStateEnum,
     DriverData,
 };
-use tokio::sync::Notify;
 
 use super::attach::Pending;
 use super::error::{Error, Result};
@@ -25,8 +24,6 @@ pub struct Containers {
     root: Root,
     /// Attachments to containers that do not run yet, by id.
     pub(super) pending: Mutex<HashMap<String, Vec<Pending>>>,
-    /// Rung whenever this process starts a container.
-    pub(super) started: Notify,
 }
 
 /// One container: where it is kept, and how it was asked for.
@@ -52,7 +49,7 @@ pub struct Count {
 impl Containers {
     /// The containers kept under `root`.
     pub fn new(root: Root) -> Self {
-        Self { root, pending: Mutex::default(), started: Notify::new() }
+        Self { root, pending: Mutex::default() }
     }
 
     /// The container with this name, this id, or this unambiguous start of an id.
