@@ -55,6 +55,13 @@ pub(super) fn set_window_size(terminal: BorrowedFd, rows: u16, columns: u16) -> 
     Errno::result(done).map(drop)
 }
 
+/// The first place of a byte: memchr(3), which looks at 32 bytes at a time.
+pub(super) fn find(byte: u8, bytes: &[u8]) -> Option<usize> {
+    // SAFETY: reads `len` bytes at most, which are there.
+    let found = unsafe { libc::memchr(bytes.as_ptr().cast(), byte.into(), bytes.len()) };
+    (!found.is_null()).then(|| found.addr() - bytes.as_ptr().addr())
+}
+
 /// poll(2) without a timeout, after giving back what is not needed meanwhile: the
 /// allocator's free pages, and those of the program itself, which the kernel reads
 /// again on demand. Nothing comes in between, or it would be read again at once.
