@@ -1,13 +1,11 @@
 //! Lesson 4: a root that came, verified, from a registry.
 
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command as Program, Stdio};
 
 use clap::{Parser, Subcommand};
-use images::cli::{Args, Command, ImageAndCommand, PullPolicy, Root};
-use images::{Error, Image, Store};
-use namespaces::{Container, Result, cli, doctor, explain, userns};
+use images::Store;
+use images::cli::{Args, Command, ImageAndCommand, Root};
+use namespaces::{Container, Result, cli, doctor, explain};
 use rootfs::{DevConsole, Rootfs, Scratch};
 
 /// A container whose root came, verified, from a registry
@@ -54,17 +52,9 @@ fn main() {
 fn images(root: &Root, command: &Command) -> Result<u8> {
     // Before we are root: the usual place depends on who we are.
     let root = root.path()?;
-    let done = as_owner(|| Ok(command.run(&Store::open(&root)?)?));
+    let done = images::run::as_owner(|| Ok(command.run(&Store::open(&root)?)?));
     // 125 is for what fails before a container runs; no container is meant to run here.
     done.map(|()| 0).map_err(|error| error.exit_code(1))
-}
-
-/// Layers have files of many owners. An ordinary user is root over them only in a
-/// user namespace.
-fn as_owner<T: serde::Serialize + serde::de::DeserializeOwned>(
-    work: impl FnOnce() -> Result<T>,
-) -> Result<T> {
-    if userns::needed() { userns::run_in(work) } else { work() }
 }
 
 impl Run {
@@ -74,8 +64,8 @@ impl Run {
             explain::print_live();
         }
         let store = Store::open(root)?;
-        let image = self.image(&store, root)?;
-        let layers = self.layers(&store, &image)?;
+        let image = images::run::find(&store, root, self.what.image()?, self.args.pull)?;
+        let layers = images::run::layers(&store, &image)?;
         let name = std::process::id().to_string();
         let defaults = images::run::defaults(&image.config.config, &name)?;
         let program = images::run::program(
@@ -108,40 +98,6 @@ impl Run {
             eprintln!("images: {}", out_of_memory.told(code));
         }
         Ok(code)
-    }
-
-    /// The image, pulled if need be: by another process, because a pull has threads, and
-    /// a container is not cloned from a process that has had any.
-    fn image(&self, store: &Store, root: &Path) -> Result<Image> {
-        let found = match self.args.pull {
-            PullPolicy::Always => Err(Error::NotFound(String::new())),
-            _ => store.resolve(self.what.image()?),
-        };
-        match found {
-            Err(Error::NotFound(_)) if self.args.pull != PullPolicy::Never => {
-                let mut pull = Program::new("/proc/self/exe");
-                pull.arg0("images")
-                    .arg("--root")
-                    .arg(root)
-                    .args(["pull", self.what.image()?])
-                    .stdout(Stdio::null());
-                match pull.status() {
-                    Ok(status) if status.success() => Ok(store.resolve(self.what.image()?)?),
-                    // It has said why.
-                    Ok(_) => std::process::exit(125),
-                    Err(error) => Err(namespaces::Error::os("start the pull", error)),
-                }
-            }
-            found => Ok(found?),
-        }
-    }
-
-    /// Looks first: an ordinary user needs no user namespace to find that all is there.
-    fn layers(&self, store: &Store, image: &Image) -> Result<Vec<PathBuf>> {
-        match store.is_unpacked(image) {
-            true => Ok(store.layers(image)?),
-            false => as_owner(|| Ok(store.layers(image)?)),
-        }
     }
 }
 

@@ -1,11 +1,19 @@
 //! What an image says about running it, where the flags do not say otherwise.
 
 use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use namespaces::cli::Defaults;
+use namespaces::userns;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
+use crate::cli::PullPolicy;
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
+use crate::store::{Image, Store};
 
 /// What the image's config gives to the flags of lesson 1.
 ///
@@ -56,6 +64,55 @@ pub fn program(
         return Err(Error::Input("the image names no command: say which one to run".into()));
     }
     Ok(program)
+}
+
+/// The image `name` of the store below `root`, pulled if need be.
+///
+/// The pull is another process, because it has threads, and a container is not cloned
+/// from a process that has had any: this program itself, with its verb `pull`.
+///
+/// # Errors
+/// No such image. A pull that fails has said why, and ends this process too.
+pub fn find(
+    store: &Store,
+    root: &Path,
+    name: &str,
+    policy: PullPolicy,
+) -> namespaces::Result<Image> {
+    let found = match policy {
+        PullPolicy::Always => Err(Error::NotFound(String::new())),
+        _ => store.resolve(name),
+    };
+    match found {
+        Err(Error::NotFound(_)) if policy != PullPolicy::Never => {
+            let mut pull = Command::new("/proc/self/exe");
+            let this = std::env::args_os().next().unwrap_or_else(|| "images".into());
+            pull.arg0(this).arg("--root").arg(root).args(["pull", name]).stdout(Stdio::null());
+            match pull.status() {
+                Ok(status) if status.success() => Ok(store.resolve(name)?),
+                Ok(_) => std::process::exit(125),
+                Err(error) => Err(namespaces::Error::os("start the pull", error)),
+            }
+        }
+        found => Ok(found?),
+    }
+}
+
+/// The folders of the image's layers, bottom first, unpacked if need be.
+pub fn layers(store: &Store, image: &Image) -> namespaces::Result<Vec<PathBuf>> {
+    // Looks first: an ordinary user needs no user namespace to find that all is there.
+    match store.is_unpacked(image) {
+        true => Ok(store.layers(image)?),
+        false => as_owner(|| Ok(store.layers(image)?)),
+    }
+}
+
+/// Layers have files of many owners. An ordinary user is root over them only in a
+/// user namespace.
+pub fn as_owner<T: Serialize + DeserializeOwned>(
+    work: impl FnOnce() -> namespaces::Result<T>,
+) -> namespaces::Result<T> {
+    if userns::needed() { userns::run_in(work) } else { work() }
 }
 
 #[cfg(test)]

@@ -8,8 +8,13 @@ use nix::unistd::{AccessFlags, access};
 
 /// The earlier lessons' checks, and those of the place where volumes are kept.
 pub fn checks(root: &Path) -> Vec<Check> {
-    let mut checks = networking::doctor::checks();
-    checks.push(place(root));
+    let mut checks = images::doctor::checks(root);
+    for check in networking::doctor::checks().into_iter().chain([place(root)]) {
+        // Both bring what they have of the lessons before.
+        if !checks.iter().any(|known| known.name == check.name) {
+            checks.push(check);
+        }
+    }
     checks
 }
 

@@ -1,13 +1,13 @@
 //! Lesson 6: a container that keeps what must outlive it.
 
-use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
-use images::{ImageConfig, Store};
-use namespaces::cli::{self, Defaults};
-use namespaces::{Container, Error, Result, doctor, explain, userns};
+use images::cli::ImageAndCommand;
+use images::{RunConfig, Store};
+use namespaces::cli;
+use namespaces::{Container, Error, Result, doctor, explain};
 use networking::cli::NetworkArgs;
 use networking::{Endpoint, Etc, Networks, parse_expose};
 use rootfs::{DevConsole, Rootfs, Scratch};
@@ -31,6 +31,8 @@ enum Command {
     /// Manage volumes
     #[command(subcommand)]
     Volume(volumes::cli::Command),
+    #[command(flatten)]
+    Images(images::cli::Command),
     /// Tell what this machine can do, and what it lacks
     Doctor,
 }
@@ -38,7 +40,7 @@ enum Command {
 #[derive(Args)]
 struct Run {
     #[command(flatten)]
-    args: rootfs::cli::Args,
+    args: images::cli::Args,
     #[command(flatten)]
     network: NetworkArgs,
     #[command(flatten)]
@@ -46,11 +48,8 @@ struct Run {
     /// IMAGE is a directory to stand on; changes to it are thrown away
     #[arg(long)]
     rootfs: bool,
-    /// An image of the store, by name or id
-    image: String,
-    /// The program and its arguments, if not the image's own
-    #[arg(trailing_var_arg = true, value_name = "PROGRAM")]
-    program: Vec<OsString>,
+    #[command(flatten)]
+    what: ImageAndCommand,
 }
 
 fn main() {
@@ -64,28 +63,35 @@ fn main() {
             command.run(&volumes)?;
             Ok(0)
         }
+        Command::Images(command) => {
+            let done = images::run::as_owner(|| Ok(command.run(&Store::open(&root)?)?));
+            done.map(|()| 0).map_err(|error| error.exit_code(1))
+        }
         Command::Doctor => Ok(doctor::report(&volumes::doctor::checks(&root))),
     }))
 }
 
 impl Run {
     fn act(self, root: &Path) -> Result<u8> {
-        let process_args = &self.args.run.process;
+        let run = &self.args.rootfs.run;
+        let process_args = &run.process;
         if process_args.explain {
             explain::print_live();
         }
         let id = this_run();
         let (layers, image) = self.stand_on(root)?;
-        let defaults = defaults(&image, &format!("{:x}", std::process::id()))?;
+        let defaults = images::run::defaults(&image, &format!("{:x}", std::process::id()))?;
+        let program =
+            images::run::program(&image, self.args.entrypoint.as_ref(), self.what.command())?;
 
         // Take what can be refused: the volumes, the address, the ports.
         let volumes = Volumes::open(root)?;
-        let specs = merge(self.volumes.specs()?, &image.config.volumes)?;
+        let specs = merge(self.volumes.specs()?, &image.volumes)?;
         let (taken, mounts) = Taken::take(&volumes, &specs, &id)?;
         let networks = Networks::open(root)?;
         let ports = self.network.ports(&exposed(&image)?)?;
         let endpoint = Endpoint::reserve(&networks, &self.network.network, &id, &ports, parse_pid)?;
-        let hostname = self.args.run.hostname.as_ref().unwrap_or(&defaults.hostname);
+        let hostname = run.hostname.as_ref().unwrap_or(&defaults.hostname);
         let files = endpoint.files(hostname, &self.network.names())?;
         let etc = files.map(|files| Etc::new(root.join("etc").join(&id), files));
 
@@ -93,13 +99,13 @@ impl Run {
         let scratch = Scratch::below(root);
         let mut rootfs = Rootfs::new(layers, Some(scratch.upper()), scratch.target());
         rootfs.volatile = true;
-        self.args.root.apply(&mut rootfs)?;
+        self.args.rootfs.root.apply(&mut rootfs)?;
         etc.iter().flat_map(Etc::mounts).for_each(|mount| rootfs.add_mount(mount));
         mounts.into_iter().for_each(|(mount, _)| rootfs.add_mount(mount));
 
-        let mut process = self.args.run.process(program(&self, &image)?, &defaults)?;
+        let mut process = run.process(program, &defaults)?;
         process.die_with_parent = true;
-        let cgroup = self.args.cgroup(&id)?;
+        let cgroup = self.args.rootfs.cgroup(&id)?;
         let out_of_memory = cgroup.out_of_memory();
         let (terminal, console) = process_args.terminal()?.unzip();
         let dev_console = terminal.is_some().then_some(DevConsole);
@@ -109,7 +115,7 @@ impl Run {
             .with(taken)
             .with(scratch)
             .with_some(etc)
-            .with(self.args.run.namespaces(&defaults)?)
+            .with(run.namespaces(&defaults)?)
             .with(cgroup)
             .with(endpoint)
             .with(rootfs)
@@ -124,49 +130,19 @@ impl Run {
     }
 
     /// The layers, bottom first, and how the image wants to be run.
-    fn stand_on(&self, root: &Path) -> Result<(Vec<PathBuf>, ImageConfig)> {
+    fn stand_on(&self, root: &Path) -> Result<(Vec<PathBuf>, RunConfig)> {
+        let name = self.what.image()?;
         if self.rootfs {
-            return Ok((vec![PathBuf::from(&self.image)], ImageConfig::default()));
+            return Ok((vec![PathBuf::from(name)], RunConfig::default()));
         }
-        let find = || {
-            let store = Store::open(root)?;
-            let image = store.resolve(&self.image)?;
-            Ok((store.layers(&image)?, image.config))
-        };
-        // An ordinary user is root over the layers' many owners in a user namespace only.
-        if userns::needed() { userns::run_in(find) } else { find() }
+        let store = Store::open(root)?;
+        let image = images::run::find(&store, root, name, self.args.pull)?;
+        Ok((images::run::layers(&store, &image)?, image.config.config))
     }
 }
 
-/// The image's entrypoint, and what follows it: the command line's or the image's.
-fn program(run: &Run, image: &ImageConfig) -> Result<Vec<OsString>> {
-    let words = |words: &Option<Vec<String>>| -> Vec<OsString> {
-        words.iter().flatten().map(OsString::from).collect()
-    };
-    let config = &image.config;
-    let rest = if run.program.is_empty() { words(&config.cmd) } else { run.program.clone() };
-    let program = [words(&config.entrypoint), rest].concat();
-    match program.is_empty() {
-        true => Err(Error::new("no command specified")),
-        false => Ok(program),
-    }
-}
-
-fn defaults(image: &ImageConfig, hostname: &str) -> Result<Defaults> {
-    let config = &image.config;
-    let env = config.env.iter().filter_map(|line| line.split_once('='));
-    let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-    Ok(Defaults {
-        hostname: hostname.into(),
-        env: env.map(|(key, value)| (key.into(), value.into())).collect(),
-        workdir: some(&config.working_dir).map(PathBuf::from),
-        user: some(&config.user).map(|user| user.parse()).transpose()?,
-    })
-}
-
-fn exposed(image: &ImageConfig) -> Result<Vec<(u16, networking::Protocol)>> {
-    let ports: Result<Vec<_>> =
-        image.config.exposed_ports.iter().map(|port| parse_expose(port)).collect();
+fn exposed(image: &RunConfig) -> Result<Vec<(u16, networking::Protocol)>> {
+    let ports: Result<Vec<_>> = image.exposed_ports.iter().map(|port| parse_expose(port)).collect();
     Ok(ports?.concat())
 }
 
