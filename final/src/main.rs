@@ -11,8 +11,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
+use clap::error::ErrorKind;
 
 use cli::Cli;
+use cli::out::Closed;
 use client::{Client, Refused};
 use engine::Engine;
 
@@ -24,19 +26,40 @@ fn main() -> ExitCode {
         Some(engine::worker::SUBCOMMAND) => return engine::worker::main(&arguments[1..]),
         _ => {}
     }
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(usage) => return refuse_usage(&usage),
+    };
+    let fallback = cli.command.exit_code_of_refusals();
     match act(cli) {
         Ok(code) => code,
+        Err(error) if error.is::<Closed>() => ExitCode::from(cli::out::CLOSED_EXIT_CODE),
         Err(error) => {
-            eprintln!("coracle: {error:#}");
-            let refused = error.downcast_ref::<Refused>().map(|refused| refused.exit_code);
-            ExitCode::from(refused.or(from_namespaces(&error)).unwrap_or(125))
+            cli::out::tell(format!("coracle: {error:#}"));
+            let asked = exit_code_in(&error).filter(|code| *code != OURS);
+            ExitCode::from(asked.unwrap_or(fallback))
         }
     }
 }
 
-fn from_namespaces(error: &anyhow::Error) -> Option<u8> {
-    error.downcast_ref::<namespaces::Error>().map(|error| error.exit_code)
+/// Docker's exit code for what is our failure, and not the program's.
+const OURS: u8 = 125;
+
+/// Help and versions are results; everything else is wrong usage, for which Docker
+/// has two exit codes.
+fn refuse_usage(usage: &clap::Error) -> ExitCode {
+    let _ = usage.print();
+    match usage.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
+        ErrorKind::InvalidSubcommand => ExitCode::FAILURE,
+        _ => ExitCode::from(OURS),
+    }
+}
+
+/// The exit code that an error asks for.
+fn exit_code_in(error: &anyhow::Error) -> Option<u8> {
+    let refused = error.downcast_ref::<Refused>().map(|refused| refused.exit_code);
+    refused.or_else(|| error.downcast_ref::<namespaces::Error>().map(|error| error.exit_code))
 }
 
 fn act(cli: Cli) -> anyhow::Result<ExitCode> {

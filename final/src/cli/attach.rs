@@ -11,8 +11,8 @@ use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
-use super::explain;
 use super::streams::{self, Wiring};
+use super::{explain, out};
 use crate::client::{Client, encode};
 
 /// Refuses `-it` where there is no terminal to give.
@@ -166,7 +166,7 @@ pub async fn start_and_stay(client: &Client, id: &str, tty: bool, view: View) ->
         serde_json::from_slice(&end.into_body().collect().await?.to_bytes())?;
     drop(signals);
     if let Some(message) = ended.error.and_then(|error| error.message) {
-        eprintln!("coracle: {message}");
+        out::tell(format!("coracle: {message}"));
     }
     Ok(ExitCode::from(ended.status_code as u8))
 }

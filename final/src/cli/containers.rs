@@ -5,13 +5,13 @@ use std::process::ExitCode;
 use anyhow::Result;
 use bollard_stubs::models::{ContainerInspectResponse, ContainerSummary, ContainerWaitResponse};
 use clap::Args;
-use hyper::Method;
+use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::attach::{self, View};
-use super::each;
 use super::format::{self, Format};
-use crate::client::{Client, encode};
+use super::{each, out};
+use crate::client::{Client, Refused, encode};
 use crate::engine::time;
 
 /// Containers by name or id.
@@ -130,8 +130,7 @@ pub async fn start(client: &Client, args: StartArgs) -> Result<ExitCode> {
     }
     each(&args.names, async |name| {
         client.post(&format!("/containers/{}/start", encode(&name))).await?;
-        println!("{name}");
-        Ok(())
+        out::line(name)
     })
     .await
 }
@@ -143,8 +142,7 @@ pub async fn stop(client: &Client, args: StopArgs) -> Result<ExitCode> {
         args.signal.map(|signal| format!("&signal={}", encode(&signal))).unwrap_or_default();
     each(&args.names, async |name| {
         client.post(&format!("/containers/{}/stop?{timeout}{signal}", encode(&name))).await?;
-        println!("{name}");
-        Ok(())
+        out::line(name)
     })
     .await
 }
@@ -154,8 +152,7 @@ pub async fn kill(client: &Client, args: KillArgs) -> Result<ExitCode> {
     each(&args.names, async |name| {
         let path = format!("/containers/{}/kill?signal={}", encode(&name), encode(&args.signal));
         client.post(&path).await?;
-        println!("{name}");
-        Ok(())
+        out::line(name)
     })
     .await
 }
@@ -164,8 +161,7 @@ pub async fn kill(client: &Client, args: KillArgs) -> Result<ExitCode> {
 pub async fn pause(client: &Client, args: NamesArgs) -> Result<ExitCode> {
     each(&args.names, async |name| {
         client.post(&format!("/containers/{}/pause", encode(&name))).await?;
-        println!("{name}");
-        Ok(())
+        out::line(name)
     })
     .await
 }
@@ -174,8 +170,7 @@ pub async fn pause(client: &Client, args: NamesArgs) -> Result<ExitCode> {
 pub async fn unpause(client: &Client, args: NamesArgs) -> Result<ExitCode> {
     each(&args.names, async |name| {
         client.post(&format!("/containers/{}/unpause", encode(&name))).await?;
-        println!("{name}");
-        Ok(())
+        out::line(name)
     })
     .await
 }
@@ -185,8 +180,7 @@ pub async fn wait(client: &Client, args: NamesArgs) -> Result<ExitCode> {
     each(&args.names, async |name| {
         let path = format!("/containers/{}/wait", encode(&name));
         let ended: ContainerWaitResponse = client.call(Method::POST, &path, None::<&()>).await?;
-        println!("{}", ended.status_code);
-        Ok(())
+        out::line(ended.status_code)
     })
     .await
 }
@@ -195,11 +189,22 @@ pub async fn wait(client: &Client, args: NamesArgs) -> Result<ExitCode> {
 pub async fn rm(client: &Client, args: RmArgs) -> Result<ExitCode> {
     each(&args.names, async |name| {
         let path = format!("/containers/{}?force={}&v={}", encode(&name), args.force, args.volumes);
-        client.delete(&path).await?;
-        println!("{name}");
-        Ok(())
+        match client.delete(&path).await {
+            // Whoever insists wants it gone, and it is.
+            Err(error) if args.force && is_missing(&error) => {
+                out::tell(format!("coracle: {error}"));
+                return Ok(());
+            }
+            result => result?,
+        }
+        out::line(name)
     })
     .await
+}
+
+fn is_missing(error: &anyhow::Error) -> bool {
+    let refused = error.downcast_ref::<Refused>();
+    refused.is_some_and(|refused| refused.status == StatusCode::NOT_FOUND)
 }
 
 /// `coracle ps`

@@ -8,6 +8,7 @@ use http_body_util::BodyExt;
 use hyper::Method;
 use namespaces::explain::{Step, render};
 
+use super::out;
 use crate::client::{Client, encode};
 
 /// `explain`
@@ -25,8 +26,8 @@ pub async fn explain(client: &Client, args: ExplainArgs) -> Result<ExitCode> {
     let path = format!("/containers/{}/explain", encode(&args.container));
     let birth = read(client, Method::GET, &path).await?;
     match args.json {
-        true => print!("{birth}"),
-        false => print!("{}", timeline(&birth)?),
+        true => out::text(birth)?,
+        false => out::text(timeline(&birth)?)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -34,7 +35,7 @@ pub async fn explain(client: &Client, args: ExplainArgs) -> Result<ExitCode> {
 /// Starts a container, and tells on standard error how it was made.
 pub async fn start(client: &Client, id: &str) -> Result<()> {
     let birth = read(client, Method::POST, &format!("/containers/{id}/start?explain=1")).await?;
-    eprint!("{}", timeline(&birth)?);
+    out::tell(timeline(&birth)?.trim_end());
     Ok(())
 }
 

@@ -1,11 +1,12 @@
 //! How listings are printed: a table, ids only, JSON, or through a template.
 
-use std::io::Write;
+use std::fmt::Write;
 
 use anyhow::{Result, bail};
 use bollard_stubs::models::PortSummary;
 use serde_json::Value;
 
+use super::out;
 use super::table::Table;
 
 /// What `--format` and `--quiet` ask for.
@@ -38,16 +39,18 @@ impl Format {
 
     /// Prints all rows, a table with `header`'s headings.
     pub fn print(&self, rows: Vec<Value>, header: fn(&str) -> String) -> Result<()> {
-        let mut out = std::io::stdout().lock();
+        let mut out = String::new();
         match self {
             Self::Table(columns) => {
                 let mut table = Table::new(columns.iter().map(|column| header(column)));
                 for row in &rows {
                     table.row(columns.iter().map(|column| field(row, column)));
                 }
-                write!(out, "{table}")?;
+                out = table.to_string();
             }
-            Self::Ids => rows.iter().try_for_each(|row| writeln!(out, "{}", field(row, "ID")))?,
+            Self::Ids => {
+                rows.iter().try_for_each(|row| writeln!(out, "{}", field(row, "ID")))?;
+            }
             Self::Json => rows.iter().try_for_each(|row| writeln!(out, "{row}"))?,
             Self::Template(template) => {
                 for row in &rows {
@@ -55,7 +58,7 @@ impl Format {
                 }
             }
         }
-        Ok(())
+        out::text(out)
     }
 }
 

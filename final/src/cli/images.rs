@@ -13,8 +13,8 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::containers::filters;
-use super::each;
 use super::format::{self, Format};
+use super::{each, out};
 use crate::client::{Client, encode};
 use crate::engine::time;
 
@@ -68,7 +68,7 @@ pub struct RmiArgs {
 /// `coracle pull`
 pub async fn pull(client: &Client, args: PullArgs) -> Result<ExitCode> {
     let name = download(client, &args.image, args.platform.as_deref(), args.quiet).await?;
-    println!("{name}");
+    out::line(name)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -144,7 +144,7 @@ impl Show {
                 bar.set_message(status.to_owned());
             }
             // Without a terminal, what goes on is not told; what is done is.
-            (None, Some(id)) if total.is_none() => eprintln!("{id}: {status}"),
+            (None, Some(id)) if total.is_none() => out::tell(format!("{id}: {status}")),
             (_, None) if !status.is_empty() => self.line(status),
             _ => {}
         }
@@ -153,7 +153,7 @@ impl Show {
     fn line(&self, text: &str) {
         match &self.bars {
             Some(bars) => drop(bars.println(text)),
-            None => eprintln!("{text}"),
+            None => out::tell(text),
         }
     }
 
@@ -220,8 +220,8 @@ pub async fn rmi(client: &Client, args: RmiArgs) -> Result<ExitCode> {
         let items: Vec<ImageDeleteResponseItem> =
             client.call(Method::DELETE, &path, None::<&()>).await?;
         for item in items {
-            item.untagged.iter().for_each(|name| println!("Untagged: {name}"));
-            item.deleted.iter().for_each(|id| println!("Deleted: {id}"));
+            item.untagged.iter().try_for_each(|name| out::line(format!("Untagged: {name}")))?;
+            item.deleted.iter().try_for_each(|id| out::line(format!("Deleted: {id}")))?;
         }
         Ok(())
     })

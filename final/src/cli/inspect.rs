@@ -8,6 +8,7 @@ use hyper::StatusCode;
 use serde_json::Value;
 
 use super::format::Template;
+use super::out;
 use crate::client::{Client, Refused, encode};
 
 /// `inspect`
@@ -37,18 +38,18 @@ pub async fn inspect(client: &Client, args: InspectArgs) -> Result<ExitCode> {
     for name in &args.names {
         match find(client, name, args.kind.as_deref()).await {
             Ok(object) => match &template {
-                Some(template) => println!("{}", template.render(&object)?),
+                Some(template) => out::line(template.render(&object)?)?,
                 None => found.push(object),
             },
             Err(error) => {
-                eprintln!("coracle: {error:#}");
+                out::tell(format!("coracle: {error:#}"));
                 code = ExitCode::FAILURE;
             }
         }
     }
     match args.format.as_deref() {
-        None => println!("{}", serde_json::to_string_pretty(&found)?),
-        Some("json") => println!("{}", serde_json::to_string(&found)?),
+        None => out::line(serde_json::to_string_pretty(&found)?)?,
+        Some("json") => out::line(serde_json::to_string(&found)?)?,
         Some(_) => {}
     }
     Ok(code)

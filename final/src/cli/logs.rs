@@ -9,6 +9,7 @@ use http_body_util::BodyExt;
 use hyper::Method;
 use jiff::{SignedDuration, Timestamp};
 
+use super::out;
 use super::streams::Demux;
 use crate::client::{Client, encode};
 
@@ -56,7 +57,7 @@ pub async fn logs(client: &Client, args: LogsArgs) -> Result<ExitCode> {
     let mut demux = Demux::new(tty);
     while let Some(frame) = body.frame().await {
         if let Ok(data) = frame?.into_data() {
-            demux.write(&data)?;
+            out::to_stdout(demux.write(&data))?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -68,8 +69,22 @@ fn absolute(text: &str) -> Result<String> {
         let time = Timestamp::now() - ago;
         return Ok(format!("{}.{:09}", time.as_second(), time.subsec_nanosecond()));
     }
+    if let Some(time) = local(text) {
+        return Ok(time.as_second().to_string());
+    }
     if text.parse::<f64>().is_ok() || text.parse::<Timestamp>().is_ok() {
         return Ok(text.to_owned());
     }
-    bail!("invalid time {text}: write 10m, 1h30m, 2026-01-02T03:04:05Z, or seconds since 1970")
+    bail!(
+        "invalid time {text}: write 10m, 1h30m, 2026-01-02, 2026-01-02T03:04:05Z, or seconds since 1970"
+    )
+}
+
+/// A time that names no zone is one of ours: `2026-01-02`, `2026-01-02T03:04:05`.
+fn local(text: &str) -> Option<Timestamp> {
+    if text.parse::<Timestamp>().is_ok() {
+        return None;
+    }
+    let time: jiff::civil::DateTime = text.parse().ok()?;
+    Some(time.to_zoned(jiff::tz::TimeZone::system()).ok()?.timestamp())
 }

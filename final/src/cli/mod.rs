@@ -10,6 +10,7 @@ pub mod images;
 pub mod inspect;
 pub mod logs;
 pub mod mounts;
+pub mod out;
 pub mod run;
 pub mod streams;
 pub mod table;
@@ -98,6 +99,17 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// The exit code of what the engine refuses. That of `run` must not be taken for
+    /// the program's.
+    pub fn exit_code_of_refusals(&self) -> u8 {
+        match self {
+            Command::Run(_) => 125,
+            _ => 1,
+        }
+    }
+}
+
 /// Does what was asked for.
 pub async fn dispatch(command: Command, client: Client, root: &Path) -> anyhow::Result<ExitCode> {
     match command {
@@ -121,7 +133,9 @@ pub async fn dispatch(command: Command, client: Client, root: &Path) -> anyhow::
         Command::Volume(command) => volumes::volume(&client, command).await,
         Command::Doctor => Ok(doctor::doctor(root)),
         Command::Completion { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "coracle", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "coracle", &mut script);
+            out::text(String::from_utf8_lossy(&script))?;
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -135,7 +149,10 @@ pub async fn each<F: Future<Output = anyhow::Result<()>>>(
     let mut code = ExitCode::SUCCESS;
     for name in names {
         if let Err(error) = act(name.clone()).await {
-            eprintln!("coracle: {error:#}");
+            if error.is::<out::Closed>() {
+                return Err(error);
+            }
+            out::tell(format!("coracle: {error:#}"));
             code = ExitCode::FAILURE;
         }
     }

@@ -21,7 +21,7 @@ use rootfs::cli::{HostDevice, RootArgs};
 use volumes::cli::VolumeArgs;
 
 use super::attach::{self, View};
-use super::{images, mounts};
+use super::{images, mounts, out};
 use crate::client::{Client, Refused, encode};
 
 /// What a container is made of: the flags of all six lessons, and the engine's own.
@@ -143,7 +143,7 @@ pub enum Pull {
 /// `coracle create`
 pub async fn create(client: &Client, args: CreateArgs) -> Result<ExitCode> {
     let body = args.body(&[])?;
-    println!("{}", make(client, &args, body).await?);
+    out::line(make(client, &args, body).await?)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -160,13 +160,13 @@ pub async fn run(client: &Client, args: RunArgs) -> Result<ExitCode> {
     let tty = process.tty;
     let id = make(client, &args.create, body).await?;
     let result = if args.detach {
-        attach::start(client, &id, process.explain).await.map(|()| {
-            println!("{id}");
-            ExitCode::SUCCESS
-        })
+        attach::start(client, &id, process.explain).await.map(|()| ExitCode::SUCCESS)
     } else {
         attach::start_and_stay(client, &id, tty, args.view()).await
     };
+    if result.is_ok() && args.detach {
+        out::line(&id)?;
+    }
     // A container that was to go when it ends, goes also when it could not start.
     if result.is_err() && args.create.engine.rm {
         let _ = client.delete(&format!("/containers/{id}?force=1&v=1")).await;
@@ -220,7 +220,8 @@ async fn make(client: &Client, args: &CreateArgs, body: ContainerCreateBody) -> 
     let created = match created {
         Err(error) if engine.pull == Pull::Missing && is_missing_image(&error) => {
             if !engine.quiet {
-                eprintln!("Unable to find image '{}' locally", args.what.image()?);
+                let image = args.what.image()?;
+                out::tell(format!("Unable to find image '{image}' locally"));
             }
             images::download(client, args.what.image()?, engine.platform.as_deref(), engine.quiet)
                 .await?;
@@ -228,7 +229,7 @@ async fn make(client: &Client, args: &CreateArgs, body: ContainerCreateBody) -> 
         }
         other => other?,
     };
-    created.warnings.iter().for_each(|warning| eprintln!("WARNING: {warning}"));
+    created.warnings.iter().for_each(|warning| out::tell(format!("WARNING: {warning}")));
     if let Some(file) = &engine.cidfile {
         std::fs::write(file, &created.id).with_context(|| format!("write {}", file.display()))?;
     }

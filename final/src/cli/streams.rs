@@ -10,6 +10,8 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
 
+use super::out;
+
 /// Takes Docker's frames apart: `[stream, 0, 0, 0, length: u32, big endian] payload`.
 /// With a terminal there are none: everything is output.
 pub struct Demux {
@@ -84,7 +86,7 @@ async fn receive(mut reader: ReadHalf<TokioIo<Upgraded>>, tty: bool) -> Result<(
     loop {
         match reader.read(&mut buffer).await {
             Ok(0) | Err(_) => return Ok(()),
-            Ok(read) => demux.write(&buffer[..read])?,
+            Ok(read) => out::to_stdout(demux.write(&buffer[..read]))?,
         }
     }
 }

@@ -10,8 +10,8 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::containers::filters;
-use super::each;
 use super::format::{self, Format};
+use super::{each, out};
 use crate::client::{Client, encode};
 
 /// What can be done with volumes.
@@ -87,7 +87,7 @@ pub async fn volume(client: &Client, command: VolumeCommand) -> Result<ExitCode>
             };
             let volume: Volume =
                 client.call(Method::POST, "/volumes/create", Some(&request)).await?;
-            println!("{}", volume.name);
+            out::line(volume.name)?;
         }
         VolumeCommand::Ls(args) => {
             let path = format!("/volumes?filters={}", encode(&filters(&args.filter)?));
@@ -101,13 +101,12 @@ pub async fn volume(client: &Client, command: VolumeCommand) -> Result<ExitCode>
             for name in &volumes {
                 found.push(client.get(&format!("/volumes/{}", encode(name))).await?);
             }
-            println!("{}", serde_json::to_string_pretty(&found)?);
+            out::line(serde_json::to_string_pretty(&found)?)?;
         }
         VolumeCommand::Rm { force, volumes } => {
             return each(&volumes, async |name| {
                 client.delete(&format!("/volumes/{}?force={force}", encode(&name))).await?;
-                println!("{name}");
-                Ok(())
+                out::line(name)
             })
             .await;
         }
@@ -115,11 +114,9 @@ pub async fn volume(client: &Client, command: VolumeCommand) -> Result<ExitCode>
             let filters = if all { r#"{"all":["true"]}"# } else { "{}" };
             let path = format!("/volumes/prune?filters={}", encode(filters));
             let pruned: VolumePruneResponse = client.call(Method::POST, &path, None::<&()>).await?;
-            pruned.volumes_deleted.iter().flatten().for_each(|name| println!("{name}"));
-            eprintln!(
-                "Total reclaimed space: {}",
-                format::size(pruned.space_reclaimed.unwrap_or(0))
-            );
+            pruned.volumes_deleted.iter().flatten().try_for_each(out::line)?;
+            let reclaimed = format::size(pruned.space_reclaimed.unwrap_or(0));
+            out::line(format!("Total reclaimed space: {reclaimed}"))?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -13,7 +13,7 @@ use nix::unistd::{self, Pid};
 use crate::container::Exit;
 use crate::error::{Context, Result};
 use crate::explain::step;
-use crate::sys::{self, Cloned};
+use crate::sys;
 
 /// Splits in two: the caller goes on in the child, and execs the program; the
 /// parent stays as init, and ends as the program ends.
@@ -24,17 +24,18 @@ pub(crate) fn become_init() -> Result<()> {
     prctl::set_child_subreaper(true).doing(|| "prctl(PR_SET_CHILD_SUBREAPER)")?;
     let cloned = step(
         1,
-        || "clone3(0)  pid 1 stays as init".into(),
-        || sys::clone3(0, None, false).doing(|| "clone the program from init"),
+        || "fork()  pid 1 stays as init".into(),
+        // Not clone3: Docker's system call filter, under which this may run, refuses it.
+        || sys::fork().doing(|| "fork the program from init"),
     );
     match cloned? {
-        Cloned::Child => {
+        None => {
             prctl::set_pdeathsig(Signal::SIGKILL).doing(|| "prctl(PR_SET_PDEATHSIG)")?;
             take_foreground();
             sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
                 .doing(|| "unblock the signals")
         }
-        Cloned::Parent(program, _) => {
+        Some(program) => {
             // What the container can see of this process is the engine's own binary.
             let _ = prctl::set_dumpable(false);
             // The socket to the parent must end with the exec, not with init.

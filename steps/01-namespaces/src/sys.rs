@@ -61,6 +61,14 @@ pub(crate) fn clone3(
     }
 }
 
+/// fork(2): the child's pid in the parent, nothing in the child. Safe only in a
+/// process with a single thread, as [`clone3`].
+pub(crate) fn fork() -> Result<Option<Pid>, Errno> {
+    // SAFETY: the process has a single thread, so no lock is left locked in the child.
+    let pid = Errno::result(unsafe { libc::fork() })?;
+    Ok((pid != 0).then(|| Pid::from_raw(pid)))
+}
+
 /// pidfd_open(2).
 pub(crate) fn pidfd_open(pid: Pid) -> Result<OwnedFd, Errno> {
     // SAFETY: takes two numbers, returns a descriptor or an error.

@@ -348,7 +348,7 @@ fn timeline(who: Who) {
              child  mount("/", MS_REC|MS_PRIVATE)
              child  sethostname("container")
              child  mount("proc", "/proc", "proc")
-             child  clone3(0)  pid 1 stays as init
+             child  fork()  pid 1 stays as init
              child  execve("sh")
             "#),
             Who::User => insta::assert_snapshot!(answer.err, @r#"
@@ -360,7 +360,7 @@ fn timeline(who: Who) {
              child  mount("/", MS_REC|MS_PRIVATE)
              child  sethostname("container")
              child  mount("proc", "/proc", "proc")
-             child  clone3(0)  pid 1 stays as init
+             child  fork()  pid 1 stays as init
              child  execve("sh")
             "#),
             Who::Nobody => insta::assert_snapshot!(answer.err, @r#"
@@ -373,7 +373,7 @@ fn timeline(who: Who) {
              child  mount("/", MS_REC|MS_PRIVATE)
              child  sethostname("container")
              child  mount("proc", "/proc", "proc")
-             child  clone3(0)  pid 1 stays as init
+             child  fork()  pid 1 stays as init
              child  execve("sh")
             "#),
         }
