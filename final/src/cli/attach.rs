@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use bollard_stubs::models::{ContainerInspectResponse, ContainerWaitResponse};
+use bollard_stubs::models::ContainerInspectResponse;
 use http_body_util::BodyExt;
 use hyper::Method;
 use namespaces::Size;
@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use super::streams::{self, Wiring};
 use super::{explain, out};
 use crate::client::{Client, encode};
+use crate::engine::wait::Ended;
 
 /// Refuses `-it` where there is no terminal to give.
 pub fn require_terminal(wanted: bool) -> Result<()> {
@@ -162,10 +163,10 @@ pub async fn start_and_stay(client: &Client, id: &str, tty: bool, view: View) ->
     let resize = tty.then(|| follow_size(client.clone(), format!("/containers/{id}/resize")));
     streams::join(connection, Wiring { stdin, tty }).await?;
     drop((raw, resize));
-    let ended: ContainerWaitResponse =
+    let Ended { docker: ended, out_of_memory } =
         serde_json::from_slice(&end.into_body().collect().await?.to_bytes())?;
     drop(signals);
-    if let Some(message) = ended.error.and_then(|error| error.message) {
+    for message in ended.error.and_then(|error| error.message).into_iter().chain(out_of_memory) {
         out::tell(format!("coracle: {message}"));
     }
     Ok(ExitCode::from(ended.status_code as u8))

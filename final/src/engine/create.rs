@@ -9,6 +9,7 @@ use super::error::{Error, Result};
 use super::names::{self, random_hex};
 use super::record::Record;
 use super::{Engine, instructions, spec, time};
+use crate::runtime;
 use crate::store::{self, ContainerDir};
 
 /// Creates a container. Its id, and what the user should be warned of.
@@ -114,6 +115,10 @@ impl Making<'_> {
             instructions::network(&self.record, &self.engine.root, &self.engine.containers)?;
         let cgroup = cgroup_path(&self.record, self.engine.root.data());
         let spec = spec::spec(&self.record, &cgroup, volumes.mounts.clone(), files)?;
+        if let Some(resources) = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref())
+        {
+            runtime::check_limits(resources)?;
+        }
         let durable = !self.record.auto_remove();
         let config = serde_json::to_vec(&spec)
             .map_err(|error| Error::system(format!("write config.json: {error}")))?;

@@ -285,6 +285,13 @@ fn limit(resources: &mut LinuxResources, host: &HostConfig) -> Result<()> {
                 "Conflicting options: Nano CPUs and CPU Period or Quota cannot both be set",
             ));
         }
+        let processors = cgroups::Machine::this().cpus.len() as i64;
+        if nano > processors * 1_000_000_000 {
+            return Err(Error::bad_parameter(format!(
+                "range of CPUs is from 0.01 to {processors}.00, as there are only {processors} \
+                 CPUs available"
+            )));
+        }
         cpu = cpu.period(100_000_u64).quota(nano / 10_000);
     }
     if let Some(period) = set(host.cpu_period) {

@@ -3,6 +3,8 @@
 use std::str::FromStr;
 
 use bollard_stubs::models::{ContainerWaitExitError, ContainerWaitResponse};
+use cgroups::OutOfMemory;
+use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 
@@ -39,6 +41,17 @@ impl FromStr for Condition {
     }
 }
 
+/// Docker's answer to who waits, and a word of ours that Docker's clients pass over.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Ended {
+    /// Docker's.
+    #[serde(flatten)]
+    pub docker: ContainerWaitResponse,
+    /// The sentence about memory, if it was short.
+    #[serde(rename = "OutOfMemory", default, skip_serializing_if = "Option::is_none")]
+    pub out_of_memory: Option<String>,
+}
+
 /// Someone who waits.
 pub struct Waiter {
     container: Container,
@@ -60,11 +73,14 @@ pub fn waiter(engine: &Engine, id: &str, condition: Condition) -> Result<Waiter>
 
 impl Waiter {
     /// The exit code, when it is known.
-    pub async fn finish(self) -> ContainerWaitResponse {
+    pub async fn finish(self) -> Ended {
         let Some(stream) = self.stream else { return self.container.ended() };
         match stream.await {
             Some(stream) => {
-                hear(stream, self.condition).await.unwrap_or_else(|| self.container.ended())
+                let state = hear(stream, self.condition).await;
+                state
+                    .map(|state| self.container.ended_as(state))
+                    .unwrap_or_else(|| self.container.ended())
             }
             None => self.container.ended(),
         }
@@ -72,7 +88,7 @@ impl Waiter {
 }
 
 /// The shim says how it ended in a line, and closes when all is put away.
-async fn hear(mut stream: UnixStream, condition: Condition) -> Option<ContainerWaitResponse> {
+async fn hear(mut stream: UnixStream, condition: Condition) -> Option<State> {
     let mut said = Vec::new();
     while condition == Condition::Removed || !said.ends_with(b"\n") {
         if stream.read_buf(&mut said).await.ok()? == 0 {
@@ -80,27 +96,33 @@ async fn hear(mut stream: UnixStream, condition: Condition) -> Option<ContainerW
         }
     }
     match serde_json::from_slice(&said).ok()? {
-        Answer::State(state) => Some(ended(state)),
+        Answer::State(state) => Some(state),
         Answer::Done | Answer::Error(_) => None,
-    }
-}
-
-fn ended(state: State) -> ContainerWaitResponse {
-    ContainerWaitResponse {
-        status_code: state.exit_code.unwrap_or(0).into(),
-        error: state.error.map(|message| ContainerWaitExitError { message: Some(message) }),
     }
 }
 
 impl Container {
     /// How it ended, as its record says.
-    fn ended(&self) -> ContainerWaitResponse {
-        match self.state() {
-            Ok(state) => ended(state),
-            Err(error) => ContainerWaitResponse {
+    fn ended(&self) -> Ended {
+        self.state().map(|state| self.ended_as(state)).unwrap_or_else(|error| Ended {
+            docker: ContainerWaitResponse {
                 status_code: 125,
                 error: Some(ContainerWaitExitError { message: Some(error.message) }),
             },
+            out_of_memory: None,
+        })
+    }
+
+    fn ended_as(&self, state: State) -> Ended {
+        let code = state.exit_code.unwrap_or(0);
+        let limit = self.record.host_config.memory.filter(|limit| *limit > 0);
+        let short = OutOfMemory { kills: 1, limit: limit.map(|limit| limit as u64) };
+        Ended {
+            docker: ContainerWaitResponse {
+                status_code: code.into(),
+                error: state.error.map(|message| ContainerWaitExitError { message: Some(message) }),
+            },
+            out_of_memory: state.oom_killed.then(|| short.told(code as u8)),
         }
     }
 }

@@ -1,7 +1,14 @@
 //! OCI's resources in lesson 2's words.
 
-use cgroups::{Access, DEFAULT_RULES, DeviceKind, DevicePolicy, DeviceRule, Limits, Rate};
+use cgroups::{Access, DEFAULT_RULES, DeviceKind, DevicePolicy, DeviceRule, Limits, Machine, Rate};
+use namespaces::Result;
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType, LinuxResources, LinuxThrottleDevice};
+
+/// Refuses limits that contradict each other or the machine, before anything is made.
+pub fn check(resources: &LinuxResources) -> Result<()> {
+    let limits = limits(resources);
+    if limits.is_empty() { Ok(()) } else { limits.check(&Machine::this()) }
+}
 
 /// The limits. What is zero or negative in a place where only a positive number
 /// means something is no limit.

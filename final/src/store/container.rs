@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use namespaces::{Context, Result};
 
-use super::{Lock, Names, State, record};
+use super::{Names, State, record};
 
 /// What a container's folder and an exec's have in common: a shim lives there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,14 +40,6 @@ impl ShimDir {
     /// Held by the shim while it lives.
     pub fn lock_path(&self) -> PathBuf {
         self.0.join("shim.lock")
-    }
-
-    /// True if the shim lives: somebody holds its lock.
-    pub fn has_shim(&self) -> Result<bool> {
-        match self.lock_path().exists() {
-            true => Ok(Lock::try_exclusive(&self.lock_path())?.is_none()),
-            false => Ok(false),
-        }
     }
 
     /// How it was made: a step on each line.

@@ -26,7 +26,7 @@ mod state;
 
 pub use container::{ContainerDir, ExecDir, ShimDir};
 pub use lock::Lock;
-pub use names::{NameTaken, Names};
+pub use names::Names;
 pub use record::{Record, read, write, write_atomic};
 pub use root::Root;
 pub use state::{State, Status, now};

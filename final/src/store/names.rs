@@ -64,22 +64,6 @@ impl Names {
         Ok(())
     }
 
-    /// Every name with its container.
-    pub fn all(&self) -> Result<Vec<(String, String)>> {
-        let what = || format!("list the names in {}", self.0.display());
-        let mut names = Vec::new();
-        for entry in fs::read_dir(&self.0).doing(what)? {
-            let name = entry.doing(what)?.file_name().to_string_lossy().into_owned();
-            if name.starts_with('.') {
-                continue;
-            }
-            if let Some(id) = self.get(&name)? {
-                names.push((name, id));
-            }
-        }
-        Ok(names)
-    }
-
     /// A name is a file's name here, and nothing that leads elsewhere.
     fn path(&self, name: &str) -> Result<PathBuf> {
         let sound = !name.is_empty() && !name.starts_with('.') && !name.contains('/');
@@ -102,7 +86,7 @@ mod tests {
         assert_eq!(names.take("web", "1").unwrap(), Ok(()));
         assert_eq!(names.take("web", "2").unwrap(), Err(NameTaken { by: "1".into() }));
         names.release("web", "2").unwrap();
-        assert_eq!(names.all().unwrap(), [("web".to_string(), "1".to_string())]);
+        assert_eq!(names.get("web").unwrap().as_deref(), Some("1"));
         names.release("web", "1").unwrap();
         assert_eq!(names.take("web", "2").unwrap(), Ok(()));
     }

@@ -77,11 +77,6 @@ impl Root {
         &self.data
     }
 
-    /// Sockets and what else is void after a restart.
-    pub fn run(&self) -> &Path {
-        &self.run
-    }
-
     /// Where a daemon listens, if one does.
     pub fn socket(&self) -> PathBuf {
         self.run.join("coracle.sock")

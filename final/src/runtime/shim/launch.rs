@@ -39,8 +39,8 @@ pub fn launch_exec(dir: &ContainerDir, exec: &ExecDir) -> Result<Shim> {
     start(exec, &[dir.path().as_os_str(), "exec".as_ref(), exec.id().as_ref()])
 }
 
-/// Takes note of shims that have ended. For an engine that lives long.
-pub fn reap() {
+/// Takes note of shims that have ended, for an engine that lives long.
+fn reap() {
     let mut children = CHILDREN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     children.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
 }

@@ -33,10 +33,10 @@ mod serve;
 mod streams;
 
 pub use client::Shim;
-pub use launch::{launch, launch_exec, reap};
+pub use launch::{launch, launch_exec};
 pub use log::LogOptions;
 pub use owner::main;
-pub use protocol::{Answer, Attach, Stream};
+pub use protocol::{Answer, Attach};
 pub use remove::{auto_remove, remove};
 pub(super) use streams::Streams;
 
