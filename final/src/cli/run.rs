@@ -357,7 +357,7 @@ impl CreateArgs {
             ),
             cgroup_parent: Some(limits.cgroup_parent.clone()).filter(|parent| parent != "coracle"),
             readonly_rootfs: Some(self.root.read_only),
-            network_mode: Some(self.network.network.to_string()),
+            network_mode: self.network.network.as_ref().map(ToString::to_string),
             port_bindings: Some(self.port_bindings()?),
             publish_all_ports: Some(self.network.publish_all),
             dns: some(self.network.dns.iter().map(|ip| ip.to_string()).collect()),

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use bollard_stubs::models::{ContainerConfig, ContainerCreateBody, HostConfig};
 use images::{Image, RunConfig};
+use namespaces::userns;
+use networking::Pasta;
 
 use super::error::{Error, Result};
 use super::names::{self, random_hex};
@@ -21,7 +23,8 @@ pub fn create(
     name: Option<&str>,
     body: ContainerCreateBody,
 ) -> Result<(String, Vec<String>)> {
-    let (mut config, host) = take_apart(body);
+    let (mut config, mut host) = take_apart(body);
+    let warning = choose_network(&mut host);
     refuse_what_is_not_there(&config, &host)?;
     let wanted = config.image.clone().unwrap_or_default();
     let image = engine.images.find(&wanted)?;
@@ -55,9 +58,9 @@ pub fn create(
     };
     let mut making = Making { engine, dir, record, done: false };
     making.take_name(name)?;
-    let warnings = making.write(&image)?;
+    making.write(&image)?;
     making.done = true;
-    Ok((making.record.id.clone(), warnings))
+    Ok((making.record.id.clone(), warning.into_iter().collect()))
 }
 
 /// A container in the making: dropped before it is done, nothing of it is left.
@@ -106,8 +109,8 @@ impl Making<'_> {
     }
 
     /// Everything that the shim will read.
-    fn write(&mut self, image: &Image) -> Result<Vec<String>> {
-        let layers = self.engine.images.store()?.layers(image)?;
+    fn write(&mut self, image: &Image) -> Result<()> {
+        let layers = self.engine.images.layers(image)?;
         self.dir.create()?;
         let volumes = self.engine.volumes.resolve(&self.record, &image.config.config)?;
         self.record.mounts = volumes.points.clone();
@@ -127,7 +130,7 @@ impl Making<'_> {
         store::write(&self.dir.instructions(), &instructions, durable)?;
         // Last, for a folder without this record is no container.
         store::write(&self.dir.record(), &self.record, durable)?;
-        Ok(Vec::new())
+        Ok(())
     }
 }
 
@@ -148,12 +151,8 @@ fn cgroup_path(record: &Record, root: &Path) -> PathBuf {
 
 /// The API's body is Docker's `Config` with `HostConfig` in it.
 fn take_apart(mut body: ContainerCreateBody) -> (ContainerConfig, HostConfig) {
-    let mut host = body.host_config.take().unwrap_or_default();
+    let host = body.host_config.take().unwrap_or_default();
     body.networking_config = None;
-    let mode = host.network_mode.get_or_insert_default();
-    if mode.is_empty() || mode == "default" {
-        *mode = "bridge".into();
-    }
     let config = ContainerConfig {
         hostname: body.hostname,
         domainname: body.domainname,
@@ -181,6 +180,22 @@ fn take_apart(mut body: ContainerCreateBody) -> (ContainerConfig, HostConfig) {
         shell: body.shell,
     };
     (config, host)
+}
+
+/// Puts a network in the place of none in particular: the bridge. Where an ordinary
+/// user cannot have that, and asks for nothing that needs it, no network at all, and
+/// a warning.
+fn choose_network(host: &mut HostConfig) -> Option<String> {
+    let publishes = host.publish_all_ports == Some(true)
+        || host.port_bindings.as_ref().is_some_and(|ports| !ports.is_empty());
+    let mode = host.network_mode.get_or_insert_default();
+    if !mode.is_empty() && mode != "default" {
+        return None;
+    }
+    *mode = networking::DEFAULT.into();
+    let why = Pasta::usable().err().filter(|_| userns::needed() && !publishes)?;
+    *mode = "none".into();
+    Some(format!("the container has no network: {why}"))
 }
 
 /// What this engine cannot do yet is refused, not ignored.

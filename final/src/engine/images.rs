@@ -1,11 +1,13 @@
 //! Images: what is in the store, in Docker's shapes.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 use bollard_stubs::models::{
     ImageConfig, ImageDeleteResponseItem, ImageInspect, ImageInspectRootFs, ImageSummary,
 };
 use images::{Image, Reference, Store};
+use namespaces::userns;
 
 use super::error::{Error, Result};
 use super::filters::Filters;
@@ -55,6 +57,16 @@ impl Images {
             }
             other => other.into(),
         })
+    }
+
+    /// The folders of an image's layers, bottom first, unpacked if need be.
+    pub fn layers(&self, image: &Image) -> Result<Vec<PathBuf>> {
+        let store = self.store()?;
+        // An ordinary user may give files to their owners only in a user namespace.
+        if userns::needed() && !store.is_unpacked(image) {
+            worker::run(self.root.data(), &Job::Unpack(image.id.to_string()), |_| true)?;
+        }
+        Ok(store.layers(image)?)
     }
 
     /// All images.

@@ -38,6 +38,8 @@ pub enum Job {
         /// For which platform; the host's where none is given.
         platform: Option<String>,
     },
+    /// Unpack the layers of an image, by id.
+    Unpack(String),
     /// Remove an image that no container needs.
     Remove {
         /// By name or id.
@@ -56,6 +58,7 @@ impl Job {
                 let platform = platform.clone().unwrap_or_default();
                 vec!["pull".into(), reference.into(), platform.into()]
             }
+            Job::Unpack(image) => vec!["unpack".into(), image.into()],
             Job::Remove { image, force } => {
                 vec!["rmi".into(), image.into(), force.to_string().into()]
             }
@@ -132,6 +135,7 @@ fn perform(root: &Path, job: &[OsString]) -> images::Result<()> {
     let texts: Vec<_> = job.iter().map(|text| text.to_string_lossy()).collect();
     match texts.iter().map(|text| &**text).collect::<Vec<_>>().as_slice() {
         ["pull", reference, platform] => pull(root, reference, platform),
+        ["unpack", image] => unpack(root, image),
         ["rmi", image, force] => remove(root, image, *force == "true"),
         ["rm", id] => Ok(shim::remove(&Root::open(Some(root))?.container(id))?),
         _ => Err(images::Error::Input("the worker was asked for what it does not know".into())),
@@ -157,6 +161,11 @@ fn pull(root: &Path, reference: &str, platform: &str) -> images::Result<()> {
     status(format!("Digest: {}", image.manifest_digest));
     status(format!("Name: {}", reference.familiar()));
     Ok(())
+}
+
+fn unpack(root: &Path, image: &str) -> images::Result<()> {
+    let store = Store::open(root)?;
+    store.layers(&store.resolve(image)?).map(drop)
 }
 
 fn remove(root: &Path, image: &str, force: bool) -> images::Result<()> {

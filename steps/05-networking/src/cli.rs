@@ -6,15 +6,17 @@ use namespaces::Result;
 
 use crate::files::{ExtraHost, Names};
 use crate::modes::Mode;
+use crate::network::DEFAULT;
 use crate::port::{Port, Protocol, parse_expose, parse_publish, publish_all};
 
 /// How a container is reached, and what it reaches.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Network")]
 pub struct NetworkArgs {
-    /// Connect to a network: bridge, host, none, container:NAME, or a network's name
-    #[arg(long, alias = "net", value_name = "NETWORK", default_value = "bridge")]
-    pub network: Mode,
+    /// Connect to a network: bridge (the default), host, none, container:NAME, or a
+    /// network's name
+    #[arg(long, alias = "net", value_name = "NETWORK")]
+    pub network: Option<Mode>,
     /// Publish a port
     #[arg(
         short,
@@ -44,6 +46,11 @@ pub struct NetworkArgs {
 }
 
 impl NetworkArgs {
+    /// The network that was asked for, or the default one.
+    pub fn mode(&self) -> Mode {
+        self.network.clone().unwrap_or_else(|| Mode::Bridge(DEFAULT.into()))
+    }
+
     /// The ports to publish, from `-p`, and from `-P` with `--expose` and with what
     /// the image exposes.
     pub fn ports(&self, image: &[(u16, Protocol)]) -> Result<Vec<Port>> {

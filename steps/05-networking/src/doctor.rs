@@ -1,6 +1,6 @@
 //! What this machine lacks for containers with a network.
 
-use std::fs::{self, File};
+use std::fs;
 
 use namespaces::doctor::Check;
 
@@ -37,7 +37,7 @@ impl Facts {
             nftables: nfnetlink::table_exists("coracle0").is_ok(),
             forwarding: forwarding.is_ok_and(|text| text.trim() == "1"),
             pasta: pasta::is_installed(),
-            tun: File::options().read(true).write(true).open("/dev/net/tun").is_ok(),
+            tun: pasta::may_open_tun(),
         }
     }
 

@@ -96,7 +96,7 @@ impl Run {
         // Take the address and the ports first: they are what may be refused.
         let networks = Networks::open(root)?;
         let ports = self.network.ports(&exposed(&image)?)?;
-        let mode = &self.network.network;
+        let mode = &self.network.mode();
         let endpoint = Endpoint::reserve(&networks, mode, &id, &ports, parse_pid)?;
         let hostname = self.args.hostname.as_ref().unwrap_or(&defaults.hostname);
         let files = endpoint.files(hostname, &self.network.names())?;

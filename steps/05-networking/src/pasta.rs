@@ -46,16 +46,32 @@ pub struct Pasta {
 }
 
 impl Pasta {
+    /// Whether containers can have a network this way.
+    ///
+    /// # Errors
+    ///
+    /// pasta is not installed, or may not make its interface: what to do about it.
+    pub fn usable() -> Result<()> {
+        let error = Error::new("an ordinary user's container needs pasta for its network");
+        if !is_installed() {
+            return Err(error.hint("install the package passt, or run with --network none"));
+        }
+        match may_open_tun() {
+            true => Ok(()),
+            false => Err(error.hint(
+                "it cannot open /dev/net/tun: as root, modprobe tun and chmod 0666 /dev/net/tun, \
+                 or run with --network none",
+            )),
+        }
+    }
+
     /// Finds pasta and makes sure that the ports are free.
     ///
     /// # Errors
     ///
     /// pasta is not installed, or a port is in use.
     pub fn reserve(networks: &Networks, container: &str, ports: &[Port]) -> Result<Self> {
-        if !is_installed() {
-            return Err(Error::new("an ordinary user's container needs pasta for its network")
-                .hint("install the package passt, or run with --network none"));
-        }
+        Self::usable()?;
         let dir = networks.pasta_dir();
         fs::create_dir_all(&dir).doing(|| format!("create {}", dir.display()))?;
         sweep(&dir)?;
@@ -156,6 +172,11 @@ impl Drop for Pasta {
 /// True if there is a program `pasta`.
 pub(crate) fn is_installed() -> bool {
     tool::is_installed("pasta")
+}
+
+/// True if this user may make the interface that pasta needs.
+pub(crate) fn may_open_tun() -> bool {
+    fs::File::options().read(true).write(true).open("/dev/net/tun").is_ok()
 }
 
 /// Forward these ports and nothing else, neither in nor out by the loopback.

@@ -90,7 +90,7 @@ impl Run {
         let (taken, mounts) = Taken::take(&volumes, &specs, &id)?;
         let networks = Networks::open(root)?;
         let ports = self.network.ports(&exposed(&image)?)?;
-        let endpoint = Endpoint::reserve(&networks, &self.network.network, &id, &ports, parse_pid)?;
+        let endpoint = Endpoint::reserve(&networks, &self.network.mode(), &id, &ports, parse_pid)?;
         let hostname = run.hostname.as_ref().unwrap_or(&defaults.hostname);
         let files = endpoint.files(hostname, &self.network.names())?;
         let etc = files.map(|files| Etc::new(root.join("etc").join(&id), files));
