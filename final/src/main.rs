@@ -66,7 +66,10 @@ fn act(cli: Cli) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(async {
         let root = store::Root::open(cli.root.as_deref())?;
-        let here = || Ok(api::router(Arc::new(Engine::open(root.clone())?)));
+        let here = || {
+            api::serve_alone();
+            Ok(api::router(Arc::new(Engine::open(root.clone())?)))
+        };
         let client = Client::connect(&root.socket(), here)?;
         cli::dispatch(cli.command, client, root.data()).await
     });

@@ -12,6 +12,7 @@ pub mod system;
 pub mod volumes;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::body::Body;
@@ -99,10 +100,22 @@ fn without_version(mut request: Request<Body>) -> Request<Body> {
     request
 }
 
+/// True in a process that serves nobody but its own command line.
+static ALONE: AtomicBool = AtomicBool::new(false);
+
+/// This process serves its own command line only: there are no other requests that
+/// could be held up, and a thread for each would cost more than it brings.
+pub fn serve_alone() {
+    ALONE.store(true, Ordering::Relaxed);
+}
+
 /// Runs what blocks (the disk, the kernel) where it does not hold up other requests.
 pub async fn blocking<T: Send + 'static>(
     act: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
+    if ALONE.load(Ordering::Relaxed) {
+        return act();
+    }
     match tokio::task::spawn_blocking(act).await {
         Ok(result) => result,
         Err(_) => Err(Error::system(

@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 
 use namespaces::{Context, Error, Result};
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 use super::client::Shim;
 use super::protocol::Answer;
@@ -47,7 +48,7 @@ fn reap() {
 
 fn start(dir: &ShimDir, words: &[&std::ffi::OsStr]) -> Result<Shim> {
     reap();
-    let (program, _open) = program();
+    let (program, open) = program();
     let mut command = Command::new(program);
     command.arg0("coracle").arg(super::COMMAND).args(words);
     command.env_clear().envs(
@@ -55,6 +56,9 @@ fn start(dir: &ShimDir, words: &[&std::ffi::OsStr]) -> Result<Shim> {
     );
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().doing(|| "start the shim")?;
+    // The shim has it too, and keeps it: whoever closes it last waits for the kernel
+    // to unmount it, and that need not be us.
+    drop(open);
     let answer = hear(&mut child);
     CHILDREN.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(child);
     match answer? {
@@ -80,9 +84,15 @@ fn hear(child: &mut Child) -> Result<Answer> {
 fn program() -> (PathBuf, Option<OwnedFd>) {
     let path = CString::new(OURSELVES).expect("there is no zero in it");
     match sys::read_only_clone(&path).ok().and_then(open_inside) {
-        Some(fd) => (format!("/proc/self/fd/{}", fd.as_raw_fd()).into(), Some(fd)),
-        None => (OURSELVES.into(), None),
+        Some(fd) if keep_through_exec(&fd).is_ok() => {
+            (format!("/proc/self/fd/{}", fd.as_raw_fd()).into(), Some(fd))
+        }
+        _ => (OURSELVES.into(), None),
     }
+}
+
+fn keep_through_exec(fd: &OwnedFd) -> nix::Result<()> {
+    fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty())).map(drop)
 }
 
 /// A clone is only of use where it can be opened.
