@@ -37,10 +37,13 @@ impl Root {
             }
             None => Self::of_user()?,
         };
+        let known = record::read::<Store>(&root.data.join("version"))?.is_some();
         for folder in [&root.data, &root.run, &root.names_folder(), &root.containers()] {
             make_folder(folder)?;
         }
-        root.check_version()?;
+        if !known {
+            record::write(&root.data.join("version"), &Store {}, true)?;
+        }
         Ok(root)
     }
 
@@ -62,14 +65,6 @@ impl Root {
         let run = variable("XDG_RUNTIME_DIR").map(|run| PathBuf::from(run).join("coracle"));
         let run = run.unwrap_or_else(|| data.join("run"));
         Ok(Self { data, run })
-    }
-
-    fn check_version(&self) -> Result<()> {
-        let path = self.data.join("version");
-        match record::read::<Store>(&path)? {
-            Some(_) => Ok(()),
-            None => record::write(&path, &Store {}, true),
-        }
     }
 
     /// What must survive a restart of the machine.
