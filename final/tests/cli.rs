@@ -55,7 +55,7 @@ struct Engine {
     /// In its paths and in the name of its cgroups: what is left is told by it.
     word: String,
     network: Option<NetNs>,
-    leftovers: Option<Leftovers>,
+    leftovers: Leftovers,
 }
 
 /// What a command said.
@@ -79,7 +79,7 @@ impl Engine {
         let root = testkit::temp_dir();
         let word = root.path().file_name().unwrap().to_string_lossy().replace('.', "");
         let path = root.path().to_string_lossy().into_owned();
-        let leftovers = Some(Leftovers::matching(&[&word, &path]));
+        let leftovers = Leftovers::matching(&[&word, &path]);
         Self { root, word, network, leftovers }
     }
 
@@ -148,7 +148,7 @@ impl Engine {
             let left: Vec<_> = fs::read_dir(self.root.path().join(folder)).unwrap().collect();
             assert!(left.is_empty(), "{folder}: {left:?}");
         }
-        self.leftovers.as_ref().unwrap().assert_none();
+        self.leftovers.assert_none();
     }
 }
 
@@ -422,7 +422,7 @@ fn bad_input_is_refused_in_a_sentence_and_leaves_nothing() {
         (&["x@sha256:12"], 125, "invalid digest"),
         (&["-m", "1k", "host", "true"], 125, "the minimum is 6 MiB"),
         (&["--cpus", "10000", "host", "true"], 125, "range of CPUs"),
-        (&["--cpuset-cpus", "9999", "host", "true"], 125, "9999 are not available"),
+        (&["--cpuset-cpus", "999", "host", "true"], 125, "999 are not available"),
         (&["-v", "a:b:c:d", "host", "true"], 125, "invalid volume specification"),
         (&["-v", "/a:/b:bogus", "host", "true"], 125, "invalid mode: bogus"),
         (&["--mount", "type=bogus,dst=/x", "host", "true"], 125, "mount type unknown"),
@@ -496,13 +496,7 @@ fn a_full_disk_is_told_and_leaves_nothing() {
         "{out} {err}"
     );
     assert!(err.contains("No space left on device"), "{err}");
-    engine.assert_nothing_left_but_the_mount();
-}
-
-impl Engine {
-    fn assert_nothing_left_but_the_mount(&self) {
-        self.leftovers.as_ref().unwrap().assert_none();
-    }
+    engine.leftovers.assert_none();
 }
 
 fn a_store_of_a_newer_version_is_left_alone() {
