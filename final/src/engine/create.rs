@@ -10,7 +10,7 @@ use networking::Pasta;
 use super::error::{Error, Result};
 use super::names::{self, random_hex};
 use super::record::Record;
-use super::{Engine, instructions, spec, time};
+use super::{Engine, instructions, spec, sweep, time};
 use crate::runtime;
 use crate::store::{self, ContainerDir};
 
@@ -45,6 +45,7 @@ pub fn create(
     }
     config.env = Some(env);
 
+    sweep::sweep(engine);
     let dir = engine.root.container(&id);
     let record = Record {
         name: String::new(),
@@ -88,7 +89,10 @@ impl Making<'_> {
         if let Some(name) = wanted {
             let name = name.strip_prefix('/').unwrap_or(name);
             names::check(name)?;
-            if let Err(taken) = names.take(name, &self.record.id)? {
+            while let Err(taken) = names.take(name, &self.record.id)? {
+                if sweep::free_name(self.engine, name, &taken.by) {
+                    continue;
+                }
                 return Err(Error::conflict(format!(
                     "Conflict. The container name \"/{name}\" is already in use by container \"{}\". \
                      You have to remove (or rename) that container to be able to reuse that name.",

@@ -18,6 +18,7 @@ pub mod networks;
 pub mod record;
 pub mod remove;
 pub mod spec;
+pub mod sweep;
 pub mod time;
 pub mod volumes;
 pub mod wait;

@@ -47,6 +47,9 @@ pub enum Job {
         /// Even though it has several names.
         force: bool,
     },
+    /// Remove what is left of a container that was killed in the making, by the
+    /// name of its folder.
+    RemoveRemains(String),
     /// Remove the folder of a container, by id.
     RemoveContainer(String),
 }
@@ -62,6 +65,7 @@ impl Job {
             Job::Remove { image, force } => {
                 vec!["rmi".into(), image.into(), force.to_string().into()]
             }
+            Job::RemoveRemains(name) => vec!["remains".into(), name.into()],
             Job::RemoveContainer(id) => vec!["rm".into(), id.into()],
         }
     }
@@ -137,6 +141,7 @@ fn perform(root: &Path, job: &[OsString]) -> images::Result<()> {
         ["pull", reference, platform] => pull(root, reference, platform),
         ["unpack", image] => unpack(root, image),
         ["rmi", image, force] => remove(root, image, *force == "true"),
+        ["remains", name] => remove_remains(root, name),
         ["rm", id] => Ok(shim::remove(&Root::open(Some(root))?.container(id))?),
         _ => Err(images::Error::Input("the worker was asked for what it does not know".into())),
     }
@@ -186,6 +191,16 @@ fn remove(root: &Path, image: &str, force: bool) -> images::Result<()> {
         }
     }
     Ok(())
+}
+
+fn remove_remains(root: &Path, name: &str) -> images::Result<()> {
+    let path = Root::open(Some(root))?.containers().join(name);
+    match std::fs::remove_dir_all(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(namespaces::Error::os(format!("remove {}", path.display()), error).into())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Tells a pull's progress in Docker's words, but not more often than one can read.

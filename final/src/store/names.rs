@@ -64,6 +64,11 @@ impl Names {
         Ok(())
     }
 
+    /// The file that a name is taken by.
+    pub fn file(&self, name: &str) -> Result<PathBuf> {
+        self.path(name)
+    }
+
     /// A name is a file's name here, and nothing that leads elsewhere.
     fn path(&self, name: &str) -> Result<PathBuf> {
         let sound = !name.is_empty() && !name.starts_with('.') && !name.contains('/');
