@@ -3,10 +3,15 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use testkit::{Leftovers, Needs, NetNs, Registry, wait_until};
+use testkit::{Leftovers, Needs, Registry, wait_until};
+
+#[path = "cli/engine.rs"]
+mod engine;
+
+use engine::{Engine, finish};
 
 const ROOT: &[Needs] = &[Needs::Root, Needs::Overlay];
 const NETWORK: &[Needs] = &[Needs::Root, Needs::Overlay, Needs::Network];
@@ -47,128 +52,6 @@ fn main() {
         REGISTRY images_come_from_a_registry,
         REGISTRY an_image_with_another_digest_is_refused,
     ]);
-}
-
-/// An engine of the test's own. Nothing of it may be left.
-struct Engine {
-    root: tempfile::TempDir,
-    /// In its paths and in the name of its cgroups: what is left is told by it.
-    word: String,
-    network: Option<NetNs>,
-    leftovers: Leftovers,
-}
-
-/// What a command said.
-#[derive(Debug)]
-struct Said {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-impl Engine {
-    fn new() -> Self {
-        Self::made(None)
-    }
-
-    fn with_network() -> Self {
-        Self::made(Some(NetNs::new()))
-    }
-
-    fn made(network: Option<NetNs>) -> Self {
-        let root = testkit::temp_dir();
-        let word = root.path().file_name().unwrap().to_string_lossy().replace('.', "");
-        let path = root.path().to_string_lossy().into_owned();
-        let leftovers = Leftovers::matching(&[&word, &path]);
-        Self { root, word, network, leftovers }
-    }
-
-    fn command(&self, words: &[&str]) -> Command {
-        let program = env!("CARGO_BIN_EXE_coracle");
-        let mut command = match &self.network {
-            Some(network) => network.command(program),
-            None => Command::new(program),
-        };
-        command.args(words).env("CORACLE_ROOT", self.root.path()).stdin(Stdio::null());
-        command
-    }
-
-    #[track_caller]
-    fn ask(&self, words: &[&str]) -> Said {
-        let output = self.command(words).output().expect("run coracle");
-        Said {
-            code: output.status.code().unwrap_or(-1),
-            out: String::from_utf8_lossy(&output.stdout).into_owned(),
-            err: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
-    }
-
-    /// What a command prints that succeeds.
-    #[track_caller]
-    fn tell(&self, words: &[&str]) -> String {
-        let said = self.ask(words);
-        assert_eq!(said.code, 0, "{words:?}: {said:?}");
-        said.out.trim_end().to_owned()
-    }
-
-    /// `run`, in a cgroup that carries our word, and without a network.
-    fn words<'a>(&'a self, words: &[&'a str]) -> Vec<&'a str> {
-        let mut all = vec!["run", "--quiet", "--cgroup-parent", &self.word];
-        if self.network.is_none() {
-            all.extend(["--network", "none"]);
-        }
-        all.extend(words);
-        all
-    }
-
-    #[track_caller]
-    fn run(&self, words: &[&str]) -> Said {
-        self.ask(&self.words(words))
-    }
-
-    fn start(&self, words: &[&str]) -> Child {
-        let mut command = self.command(&self.words(words));
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.spawn().expect("start coracle")
-    }
-
-    /// The process that owns a container.
-    fn shim_of(&self, name: &str) -> nix::unistd::Pid {
-        let pid = self.tell(&["inspect", "-f", "{{.State.Pid}}", name]);
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-        let (_, rest) = stat.rsplit_once(") ").unwrap();
-        nix::unistd::Pid::from_raw(rest.split(' ').nth(1).unwrap().parse().unwrap())
-    }
-
-    /// Nothing is left of any container: on disk, in the kernel, or as a process.
-    #[track_caller]
-    fn assert_nothing_left(&self) {
-        assert_eq!(self.tell(&["ps", "-aq"]), "");
-        for folder in ["containers", "names"] {
-            let left: Vec<_> = fs::read_dir(self.root.path().join(folder)).unwrap().collect();
-            assert!(left.is_empty(), "{folder}: {left:?}");
-        }
-        self.leftovers.assert_none();
-    }
-}
-
-impl Drop for Engine {
-    fn drop(&mut self) {
-        if let Ok(ids) = self.command(&["ps", "-aq"]).output() {
-            for id in String::from_utf8_lossy(&ids.stdout).lines() {
-                let _ = self.command(&["rm", "-f", id]).output();
-            }
-        }
-    }
-}
-
-fn finish(child: Child) -> Said {
-    let output = child.wait_with_output().unwrap();
-    Said {
-        code: output.status.code().unwrap_or(-1),
-        out: String::from_utf8_lossy(&output.stdout).into_owned(),
-        err: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
 }
 
 fn the_exit_code_is_the_programs() {

@@ -28,6 +28,8 @@ use crate::client::Client;
 /// Runs containers from images, as Docker does, with Docker's words. No daemon is
 /// needed; where one listens, it is used.
 #[derive(Debug, Parser)]
+// A flag that is given twice counts as it was given last, as Docker has it.
+#[command(args_override_self = true)]
 #[command(name = "coracle", version, propagate_version = true, after_help = EXAMPLES)]
 pub struct Cli {
     /// Keep everything under this folder: images, containers, names, networks.
