@@ -36,9 +36,8 @@ impl Fixture {
         let mut spec = serde_json::to_value(default_spec()).unwrap();
         spec["process"]["args"] = json!(["sh", "-c", command]);
         spec["linux"]["cgroupsPath"] = json!(format!("/coracle-test-shim/{id}"));
-        let mut instructions = Instructions::default();
-        instructions.layers = vec![testkit::busybox_rootfs()];
-        instructions.network = None;
+        let layers = vec![testkit::busybox_rootfs()];
+        let instructions = Instructions { layers, ..Instructions::default() };
         Self { root, dir, spec, instructions }
     }
 
