@@ -27,7 +27,7 @@ pub struct PullArgs {
     /// The platform, as os/architecture[/variant], of an image that has several.
     #[arg(long, value_name = "PLATFORM")]
     platform: Option<String>,
-    /// The image: NAME[:TAG|@DIGEST].
+    /// The image: a name with its tag or digest, or an id.
     image: String,
 }
 

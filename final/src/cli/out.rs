@@ -27,7 +27,7 @@ pub fn line(text: impl Display) -> Result<()> {
 /// A result that has its ends of lines itself.
 ///
 /// # Errors
-/// As for [`line`].
+/// As for [`line()`].
 pub fn text(text: impl Display) -> Result<()> {
     let mut out = io::stdout().lock();
     to_stdout(write!(out, "{text}").and_then(|()| out.flush()))
@@ -36,7 +36,7 @@ pub fn text(text: impl Display) -> Result<()> {
 /// Tells a closed output from one that fails.
 ///
 /// # Errors
-/// As for [`line`].
+/// As for [`line()`].
 pub fn to_stdout(written: io::Result<()>) -> Result<()> {
     match written {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(Closed.into()),

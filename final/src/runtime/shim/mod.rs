@@ -19,7 +19,7 @@
 //!
 //! It holds `shim.lock` as long as it lives. Killed, it takes the container with it
 //! (the kernel sees to that), and leaves a state that says "running" and a lock that
-//! is free: then [`super::reconcile`] does what is left to do.
+//! is free: then [`super::reconcile()`] does what is left to do.
 
 mod client;
 mod launch;
