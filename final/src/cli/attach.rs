@@ -26,13 +26,36 @@ pub fn require_terminal(wanted: bool) -> Result<()> {
 }
 
 /// Our terminal in raw mode: every key is a byte for the container. Given back when
-/// this is dropped.
-pub struct RawMode(Termios);
+/// this is dropped, or a signal ends this program.
+pub struct RawMode {
+    found: Termios,
+    _signals: Vec<Task>,
+}
 
 impl Drop for RawMode {
     fn drop(&mut self) {
-        let _ = tcsetattr(std::io::stdin(), SetArg::TCSADRAIN, &self.0);
+        let _ = tcsetattr(std::io::stdin(), SetArg::TCSADRAIN, &self.found);
     }
+}
+
+/// Signals that would end this program and leave the terminal raw. They come from
+/// outside: the keys are the container's.
+const ENDING: [i32; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
+
+/// Ends this program when one of these comes, but gives the terminal back before.
+fn give_back_on_signals(found: &Termios) -> Vec<Task> {
+    let watch = |number: i32| {
+        let mut signals = signal(SignalKind::from_raw(number)).ok()?;
+        let found = found.clone();
+        Some(Task(tokio::spawn(async move {
+            if signals.recv().await.is_some() {
+                // Not TCSADRAIN: the terminal's other end may be gone.
+                let _ = tcsetattr(std::io::stdin(), SetArg::TCSANOW, &found);
+                std::process::exit(128 + number);
+            }
+        })))
+    };
+    ENDING.into_iter().filter_map(watch).collect()
 }
 
 /// Puts our terminal into raw mode, until the guard is dropped.
@@ -41,10 +64,11 @@ pub fn raw_mode(wanted: bool) -> Result<Option<RawMode>> {
         return Ok(None);
     }
     let found = tcgetattr(std::io::stdin())?;
+    let signals = give_back_on_signals(&found);
     let mut raw = found.clone();
     cfmakeraw(&mut raw);
     tcsetattr(std::io::stdin(), SetArg::TCSANOW, &raw)?;
-    Ok(Some(RawMode(found)))
+    Ok(Some(RawMode { found, _signals: signals }))
 }
 
 /// The size of our terminal.
