@@ -15,6 +15,13 @@ use engine::{Engine, finish};
 
 const ROOT: &[Needs] = &[Needs::Root, Needs::Overlay];
 const NETWORK: &[Needs] = &[Needs::Root, Needs::Overlay, Needs::Network];
+const SERVER: &[Needs] = &[
+    Needs::Root,
+    Needs::Overlay,
+    Needs::Network,
+    Needs::Program("busybox"),
+    Needs::Program("curl"),
+];
 const REGISTRY: &[Needs] = &[
     Needs::Root,
     Needs::Overlay,
@@ -43,6 +50,7 @@ fn main() {
         ROOT a_killed_command_leaves_its_container_to_the_shim,
         NETWORK a_killed_shim_leaves_nothing,
         NETWORK networks_are_joined_and_ports_are_taken_once,
+        SERVER a_published_port_answers_on_both_loopbacks,
         ROOT bad_input_is_refused_in_a_sentence_and_leaves_nothing,
         ROOT wrong_usage_ends_with_dockers_exit_codes,
         ROOT a_full_disk_is_told_and_leaves_nothing,
@@ -284,6 +292,24 @@ fn networks_are_joined_and_ports_are_taken_once() {
         host.stdout.split(|byte| *byte == b'\n').count() - 1,
         "{seen}"
     );
+    engine.tell(&["rm", "-f", "web"]);
+    engine.assert_nothing_left();
+}
+
+fn a_published_port_answers_on_both_loopbacks() {
+    let engine = Engine::with_network();
+    let bind = format!("{}/bin/busybox:/busybox:ro", testkit::busybox_rootfs().display());
+    let script = "echo served > /tmp/file; exec /busybox httpd -f -p 80 -h /tmp";
+    engine.run(&["-d", "--name", "web", "-p", "8080:80", "-v", &bind, "host", "sh", "-c", script]);
+    let network = engine.network.as_ref().unwrap();
+    for address in ["127.0.0.1", "[::1]"] {
+        let url = format!("http://{address}:8080/file");
+        let answers = || {
+            let output = network.command("curl").args(["-sg", "-m", "3", &url]).output().unwrap();
+            output.stdout == b"served\n"
+        };
+        assert!(wait_until(Duration::from_secs(5), answers), "{url} does not answer");
+    }
     engine.tell(&["rm", "-f", "web"]);
     engine.assert_nothing_left();
 }
