@@ -5,13 +5,13 @@ use std::process::ExitCode;
 use anyhow::Result;
 use bollard_stubs::models::{ExecConfig, ExecInspectResponse, ExecStartConfig, IdResponse};
 use clap::Args;
-use hyper::Method;
+use hyper::{Method, StatusCode};
 use namespaces::cli::ProcessArgs;
 
 use super::attach;
 use super::run;
 use super::streams::{self, Wiring};
-use crate::client::{Client, encode};
+use crate::client::{Client, Refused, encode};
 
 /// `exec`
 #[derive(Debug, Args)]
@@ -75,6 +75,18 @@ pub async fn exec(client: &Client, args: ExecArgs) -> Result<ExitCode> {
     streams::join(connection, Wiring { stdin: args.process.interactive, tty: args.process.tty })
         .await?;
     drop((raw, resize));
-    let ended: ExecInspectResponse = client.get(&format!("/exec/{}/json", created.id)).await?;
-    Ok(ExitCode::from(ended.exit_code.unwrap_or(125) as u8))
+    let ended = client.get::<ExecInspectResponse>(&format!("/exec/{}/json", created.id)).await;
+    match ended {
+        Ok(ended) => Ok(ExitCode::from(ended.exit_code.unwrap_or(KILLED) as u8)),
+        Err(error) if is_gone(&error) => Ok(ExitCode::from(KILLED as u8)),
+        Err(error) => Err(error),
+    }
+}
+
+/// How a process ends whose container ended, and was removed before one could ask.
+const KILLED: i64 = 128 + libc::SIGKILL as i64;
+
+fn is_gone(error: &anyhow::Error) -> bool {
+    let refused = error.downcast_ref::<Refused>();
+    refused.is_some_and(|refused| refused.status == StatusCode::NOT_FOUND)
 }
