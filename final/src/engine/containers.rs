@@ -195,7 +195,7 @@ impl Container {
             image_id: Some(record.image_id.clone()),
             command: Some(record.args.join(" ")),
             created: Some(time::seconds(&record.created)),
-            ports: Some(places.summaries(record)),
+            ports: Some(Places::summaries(record, state)),
             size_rw: size.then(|| folder_size(&self.dir.upper())),
             labels: Some(record.config.labels.clone().unwrap_or_default()),
             state: Some(summary_state(state.status)),
@@ -239,7 +239,7 @@ impl Container {
             graph_driver: Some(DriverData { name: "overlay".into(), data: HashMap::new() }),
             mounts: Some(record.mounts.clone()),
             config: Some(record.config.clone()),
-            network_settings: Some(Places::read(root)?.settings(record)),
+            network_settings: Some(Places::read(root)?.settings(record, &state)),
             ..Default::default()
         })
     }

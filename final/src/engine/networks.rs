@@ -9,7 +9,7 @@ use networking::{Lease, Network, Networks, Protocol, Published, mac};
 
 use super::error::Result;
 use super::record::Record;
-use crate::store::Root;
+use crate::store::{Root, State};
 
 /// Where containers are in their networks, by container id, as of one moment.
 #[derive(Debug, Default)]
@@ -32,13 +32,9 @@ impl Places {
         self.0.get(&record.id)
     }
 
-    fn published(&self, record: &Record) -> &[Published] {
-        self.of(record).map(|(_, lease)| lease.ports.as_slice()).unwrap_or_default()
-    }
-
     /// The `Ports` of `ps`: what is published, and what is exposed without being so.
-    pub fn summaries(&self, record: &Record) -> Vec<PortSummary> {
-        let published = self.published(record);
+    pub fn summaries(record: &Record, state: &State) -> Vec<PortSummary> {
+        let published = published(state);
         let mut ports: Vec<_> = published
             .iter()
             .map(|port| PortSummary {
@@ -88,12 +84,12 @@ impl Places {
     }
 
     /// The `NetworkSettings` of `inspect`.
-    pub fn settings(&self, record: &Record) -> NetworkSettings {
+    pub fn settings(&self, record: &Record, state: &State) -> NetworkSettings {
         let mut ports = PortMap::new();
         for (port, protocol) in exposed(record) {
             ports.insert(format!("{port}/{protocol}"), None);
         }
-        for port in self.published(record) {
+        for port in published(state) {
             let binding = PortBinding {
                 host_ip: Some(port.address().to_string()),
                 host_port: Some(port.host.to_string()),
@@ -108,6 +104,11 @@ impl Places {
             networks: Some(self.endpoints(record)),
         }
     }
+}
+
+/// The ports as they became, on a bridge or by pasta.
+fn published(state: &State) -> &[Published] {
+    if state.is_alive() { &state.ports } else { &[] }
 }
 
 fn hardware_address(lease: &Lease) -> String {
