@@ -182,6 +182,7 @@ impl Networks {
         for network in self.list()? {
             self.lock(&network.id)?.sweep(|lease| lease.container == container)?;
         }
+        pasta::end(&self.pasta_dir(), container);
         Ok(())
     }
 

@@ -230,7 +230,7 @@ pub(crate) fn sweep(dir: &Path) -> Result<()> {
 }
 
 /// Ends one, if it is there; its interface and ports go with it.
-fn end(dir: &Path, container: &str) {
+pub(crate) fn end(dir: &Path, container: &str) {
     let file = |extension: &str| dir.join(format!("{container}.{extension}"));
     let pid = fs::read_to_string(file("pid")).ok().and_then(|text| text.trim().parse().ok());
     // After a crash the number may mean another process by now.
