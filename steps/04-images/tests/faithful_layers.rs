@@ -30,6 +30,7 @@ fn main() {
     let rootless = [Needs::User, Needs::UserNamespaces, Needs::Program("unshare")];
     testkit::main(vec![
         testkit::test("everything_in_a_layer_is_as_gnu_tar_unpacks_it", &tar, as_gnu_tar),
+        testkit::test("an_archive_may_end_with_its_last_byte_of_data", &[], without_an_end),
         testkit::test("a_hole_in_a_sparse_file_stays_a_hole", &tar[..2], holes),
         testkit::test("overlayfs_hides_what_a_layer_removes", &overlay, hidden),
         testkit::test("overlayfs_of_an_ordinary_user_does_so_too", &rootless, hidden_rootless),
@@ -73,6 +74,20 @@ fn sh(folder: &Path, script: &str) -> String {
     let output = Command::new("sh").arg("-c").arg(script).current_dir(folder).output().unwrap();
     assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// Some builders write neither the padding after the last entry nor the end.
+fn without_an_end() {
+    let mut tar = Tar::default().entry(b'0', "file", "", b"whole").0;
+    tar.truncate(512 + b"whole".len());
+    let dir = testkit::temp_dir();
+    let root = dir.path().join("layer");
+    std::fs::create_dir(&root).unwrap();
+    let options = UnpackOptions { ignore_owners: true, ..UnpackOptions::default() };
+    unpack(tar.as_slice(), &root, &options).unwrap();
+    assert_eq!(std::fs::read(root.join("file")).unwrap(), b"whole");
+    tar.pop();
+    assert!(unpack(tar.as_slice(), &dir.path().join("other"), &options).is_err());
 }
 
 fn as_gnu_tar() {

@@ -73,7 +73,11 @@ impl<R: BufRead> Archive<R> {
 
     /// The next entry; nothing at the end of the archive.
     pub(super) fn next(&mut self) -> Result<Option<Entry>> {
-        self.stream.skip(std::mem::take(&mut self.left))?;
+        match std::mem::take(&mut self.left) {
+            // Some builders leave out the padding after the last entry, and the end.
+            padding if padding < BLOCK as u64 => self.stream.skip_if_there(padding)?,
+            left => self.stream.skip(left)?,
+        }
         let (mut pax, mut name, mut link) = (Pax::default(), None, None);
         while let Some(header) = self.header()? {
             match header.entry_type() {

@@ -83,6 +83,19 @@ impl<R: BufRead> Stream<R> {
         self.copy(length, |_| Ok(()))
     }
 
+    /// Passes over `length` bytes, or as many as there are before the end.
+    pub(super) fn skip_if_there(&mut self, mut length: u64) -> Result<()> {
+        while length > 0 {
+            let n = (self.fill()?.len() as u64).min(length);
+            if n == 0 {
+                return Ok(());
+            }
+            self.reader.consume(n as usize);
+            length -= n;
+        }
+        Ok(())
+    }
+
     /// Reads to the end of the stream.
     ///
     /// An archive ends before its stream does, but the layer's digest is over all of it.
