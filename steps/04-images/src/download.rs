@@ -17,6 +17,9 @@ use crate::progress::{Event, Progress};
 use crate::registry::Registry;
 use crate::retry::Backoff;
 
+/// So many bytes make up for a failure before them.
+const WORTH_IT: u64 = 64 << 10;
+
 /// A blob on its way.
 pub(crate) struct Download<'a> {
     registry: &'a Registry,
@@ -31,6 +34,8 @@ pub(crate) struct Download<'a> {
     pub(crate) resumed: bool,
     hasher: Hasher,
     body: Option<Box<dyn Read + Send>>,
+    /// Bytes that came since the last failure.
+    since: u64,
     backoff: Backoff,
     verified: bool,
 }
@@ -60,6 +65,7 @@ impl<'a> Download<'a> {
             resumed: left > 0,
             hasher: Hasher::default(),
             body: None,
+            since: 0,
             backoff: Backoff::default(),
             verified: false,
         })
@@ -106,6 +112,7 @@ impl<'a> Download<'a> {
                 Some(Err(error)) => error.to_string(),
             };
             self.body = None;
+            self.since = 0;
             self.pause(why)?;
         }
     }
@@ -142,7 +149,11 @@ impl<'a> Download<'a> {
 
     /// Writes and hashes what came.
     fn keep(&mut self, bytes: &[u8]) -> Result<usize> {
-        self.backoff.reset();
+        // A registry that sends a few bytes and breaks off is as good as silent.
+        self.since += bytes.len() as u64;
+        if self.since >= WORTH_IT {
+            self.backoff.reset();
+        }
         let doing = || format!("write {}", self.ingest.path.display());
         (&*self.ingest.file).write_all(bytes).doing(doing)?;
         self.hasher.update(bytes);
