@@ -10,8 +10,10 @@
 //!                     only wait(2) can tell which
 //! ```
 
+use std::cell::RefCell;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
@@ -45,12 +47,27 @@ pub(crate) struct ParentEnd(BufReader<UnixStream>);
 
 /// The child's end.
 #[derive(Debug)]
-pub(crate) struct ChildEnd(UnixStream);
+pub(crate) struct ChildEnd {
+    stream: UnixStream,
+    kept: Rc<RefCell<Kept>>,
+}
+
+/// Steps that were made and not yet told. Each write would wake the parent, which on a
+/// machine with few processors costs more than the step itself: so they go together,
+/// with the next word that is not a step. After [`Message::Ready`] there may be none.
+#[derive(Debug, Default)]
+struct Kept {
+    lines: Vec<u8>,
+    at_once: bool,
+}
+
+/// So much is told even before the next word, in bytes.
+const ENOUGH: usize = 16 << 10;
 
 /// A connected pair, close-on-exec.
 pub(crate) fn pair() -> Result<(ParentEnd, ChildEnd)> {
     let (parent, child) = UnixStream::pair().doing(|| "create the socket pair to the child")?;
-    Ok((ParentEnd(BufReader::new(parent)), ChildEnd(child)))
+    Ok((ParentEnd(BufReader::new(parent)), ChildEnd { stream: child, kept: Rc::default() }))
 }
 
 impl ParentEnd {
@@ -95,9 +112,15 @@ impl ParentEnd {
 impl ChildEnd {
     /// Says one thing to the parent. A parent that is gone cannot be told.
     pub fn say(&self, message: &Message) {
-        let mut line = serde_json::to_vec(message).expect("a message is plain data");
-        line.push(b'\n');
-        let _ = (&self.0).write_all(&line);
+        let mut kept = self.kept.borrow_mut();
+        let Kept { lines, at_once } = &mut *kept;
+        serde_json::to_writer(&mut *lines, message).expect("a message is plain data");
+        lines.push(b'\n');
+        *at_once |= matches!(message, Message::Ready);
+        if *at_once || lines.len() >= ENOUGH || !matches!(message, Message::Step(_)) {
+            let _ = (&self.stream).write_all(lines);
+            lines.clear();
+        }
     }
 
     /// Waits until the parent's part is done.
@@ -113,7 +136,7 @@ impl ChildEnd {
     /// The end of file means that the parent died: then there is no one to run for.
     fn wait_for(&self, word: u8) -> Result<()> {
         let mut byte = [0];
-        match (&self.0).read_exact(&mut byte) {
+        match (&self.stream).read_exact(&mut byte) {
             Ok(()) if byte[0] == word => Ok(()),
             _ => Err(Error::new("wait for the parent: it is gone")),
         }
@@ -121,6 +144,7 @@ impl ChildEnd {
 
     /// Another handle on the same socket, for the recorder of steps.
     pub fn again(&self) -> Result<Self> {
-        self.0.try_clone().map(Self).doing(|| "duplicate the child's socket")
+        let stream = self.stream.try_clone().doing(|| "duplicate the child's socket")?;
+        Ok(Self { stream, kept: self.kept.clone() })
     }
 }
