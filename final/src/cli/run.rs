@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use ::images::cli::ImageAndCommand;
+use ::images::cli::{ImageAndCommand, PullPolicy};
 use anyhow::{Context, Result, bail};
 use bollard_stubs::models::{
     ContainerCreateBody, ContainerCreateResponse, DeviceMapping, HostConfig,
@@ -13,7 +13,7 @@ use bollard_stubs::models::{
     ThrottleDevice,
 };
 use cgroups::cli::{DeviceRate, LimitArgs};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use hyper::{Method, StatusCode};
 use namespaces::cli::{RunArgs as LifeArgs, parse_env_file};
 use networking::cli::NetworkArgs;
@@ -71,8 +71,8 @@ pub struct EngineArgs {
     #[arg(long, value_name = "FILE")]
     cidfile: Option<PathBuf>,
     /// When to download the image.
-    #[arg(long, value_enum, default_value_t = Pull::Missing)]
-    pull: Pull,
+    #[arg(long, value_enum, default_value_t)]
+    pull: PullPolicy,
     /// The platform, as os/architecture[/variant], of an image that has several.
     #[arg(long, value_name = "PLATFORM")]
     platform: Option<String>,
@@ -127,17 +127,6 @@ pub struct RunArgs {
     /// Everything else.
     #[command(flatten)]
     create: CreateArgs,
-}
-
-/// When an image is downloaded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Pull {
-    /// Always.
-    Always,
-    /// If it is not here.
-    Missing,
-    /// Never.
-    Never,
 }
 
 /// `coracle create`
@@ -211,14 +200,14 @@ async fn make(client: &Client, args: &CreateArgs, body: ContainerCreateBody) -> 
     let name =
         engine.name.as_ref().map(|name| format!("?name={}", encode(name))).unwrap_or_default();
     let path = format!("/containers/create{name}");
-    if engine.pull == Pull::Always {
+    if engine.pull == PullPolicy::Always {
         images::download(client, args.what.image()?, engine.platform.as_deref(), engine.quiet)
             .await?;
     }
     let created: Result<ContainerCreateResponse> =
         client.call(Method::POST, &path, Some(&body)).await;
     let created = match created {
-        Err(error) if engine.pull == Pull::Missing && is_missing_image(&error) => {
+        Err(error) if engine.pull == PullPolicy::Missing && is_missing_image(&error) => {
             if !engine.quiet {
                 let image = args.what.image()?;
                 out::tell(format!("Unable to find image '{image}' locally"));

@@ -1,6 +1,5 @@
 //! `volume`.
 
-use std::collections::HashMap;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -13,6 +12,7 @@ use super::containers::filters;
 use super::format::{self, Format};
 use super::{each, out};
 use crate::client::{Client, encode};
+use crate::engine::spec::pairs;
 
 /// What can be done with volumes.
 #[derive(Debug, Subcommand)]
@@ -120,14 +120,6 @@ pub async fn volume(client: &Client, command: VolumeCommand) -> Result<ExitCode>
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn pairs(given: &[String]) -> HashMap<String, String> {
-    let pair = |text: &String| {
-        let (key, value) = text.split_once('=').unwrap_or((text, ""));
-        (key.to_owned(), value.to_owned())
-    };
-    given.iter().map(pair).collect()
 }
 
 fn header(column: &str) -> String {

@@ -145,10 +145,9 @@ fn cgroup_path(record: &Record, root: &Path) -> PathBuf {
     let parent = match parent {
         Some(parent) => parent.trim_start_matches('/').to_owned(),
         None if root == Path::new("/var/lib/coracle") => "coracle".into(),
-        None => format!(
-            "coracle-{:08x}",
-            instructions::hash(root.as_os_str().as_encoded_bytes()) as u32
-        ),
+        None => {
+            format!("coracle-{:08x}", networking::hash(root.as_os_str().as_encoded_bytes()) as u32)
+        }
     };
     Path::new(&parent).join(&record.id)
 }

@@ -167,10 +167,3 @@ fn log(host: &HostConfig) -> Result<LogOptions> {
     }
     Ok(options)
 }
-
-/// FNV-1a: a short name for a path, the same at every start.
-pub fn hash(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
-}

@@ -40,7 +40,7 @@ pub use port::{Port, Protocol, Published, parse_expose, parse_publish, publish_a
 pub use subnet::Subnet;
 
 /// FNV-1a: names from longer names. Stable for ever, and no secret.
-pub(crate) fn hash(bytes: &[u8]) -> u64 {
+pub fn hash(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     })
