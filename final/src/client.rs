@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use crate::api::error::ErrorBody;
+use crate::store::socket;
 
 /// A refusal of the engine, with the exit code that it asks for.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +48,7 @@ impl Client {
         socket: &Path,
         here: impl FnOnce() -> anyhow::Result<Router>,
     ) -> anyhow::Result<Self> {
-        match std::os::unix::net::UnixStream::connect(socket) {
+        match connect(socket) {
             Ok(_) => Ok(Self::Daemon(socket.to_owned())),
             Err(_) => Ok(Self::Here(here()?)),
         }
@@ -89,12 +90,15 @@ impl Client {
     /// A connection: to the daemon, or to a server task in this process.
     async fn stream(&self) -> anyhow::Result<UnixStream> {
         match self {
-            Self::Daemon(socket) => UnixStream::connect(socket)
-                .await
-                .with_context(|| format!("connect to {}", socket.display())),
+            Self::Daemon(socket) => {
+                let what = || format!("connect to {}", socket.display());
+                let stream = connect(socket).with_context(what)?;
+                stream.set_nonblocking(true).with_context(what)?;
+                UnixStream::from_std(stream).with_context(what)
+            }
             Self::Here(router) => {
                 let (ours, theirs) = UnixStream::pair().context("create a socket pair")?;
-                tokio::spawn(crate::api::serve_connection(router.clone(), theirs));
+                tokio::spawn(crate::api::serve_connection(router.clone(), theirs, None));
                 Ok(ours)
             }
         }
@@ -143,6 +147,12 @@ impl Client {
         }
         hyper::upgrade::on(response).await.context("take over the connection")
     }
+}
+
+/// Connects to a daemon's socket, however long its path is.
+fn connect(path: &Path) -> std::io::Result<std::os::unix::net::UnixStream> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    socket::connect(folder, &path.file_name().unwrap_or_default().to_string_lossy())
 }
 
 /// Reads what a refusal says.

@@ -3,6 +3,7 @@
 mod api;
 mod cli;
 mod client;
+mod daemon;
 mod engine;
 mod runtime;
 mod store;
@@ -13,8 +14,8 @@ use std::sync::Arc;
 use clap::Parser;
 use clap::error::ErrorKind;
 
-use cli::Cli;
 use cli::out::Closed;
+use cli::{Cli, Command};
 use client::{Client, Refused};
 use engine::Engine;
 
@@ -63,6 +64,9 @@ fn exit_code_in(error: &anyhow::Error) -> Option<u8> {
 }
 
 fn act(cli: Cli) -> anyhow::Result<ExitCode> {
+    if let Command::Daemon(args) = cli.command {
+        return daemon::daemon(store::Root::open(cli.root.as_deref())?, args);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(async {
         let root = store::Root::open(cli.root.as_deref())?;

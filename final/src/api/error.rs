@@ -13,12 +13,20 @@ pub struct ErrorBody {
     /// The sentence.
     pub message: String,
     /// The exit code of a command that ends with it. Ours; other clients ignore it.
-    #[serde(rename = "exitCode", default = "engine_failure")]
+    #[serde(
+        rename = "exitCode",
+        default = "engine_failure",
+        skip_serializing_if = "is_engine_failure"
+    )]
     pub exit_code: u8,
 }
 
 fn engine_failure() -> u8 {
     125
+}
+
+fn is_engine_failure(code: &u8) -> bool {
+    *code == engine_failure()
 }
 
 impl IntoResponse for Error {

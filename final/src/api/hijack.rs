@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::http::header::{CONNECTION, CONTENT_TYPE, UPGRADE};
 use axum::http::{HeaderValue, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncWriteExt, copy_bidirectional_with_sizes};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
 /// The content type of a stream with a terminal: bytes as they are.
@@ -27,11 +27,8 @@ pub fn hijack(
     let wants_upgrade = request.headers().contains_key(UPGRADE);
     let upgrade = hyper::upgrade::on(request);
     tokio::spawn(async move {
-        let (Ok(upgraded), Some(mut stream)) = tokio::join!(upgrade, stream) else { return };
-        let mut client = TokioIo::new(upgraded);
-        let size = 64 * 1024;
-        let _ = copy_bidirectional_with_sizes(&mut client, &mut stream, size, size).await;
-        let _ = client.shutdown().await;
+        let (Ok(upgraded), Some(stream)) = tokio::join!(upgrade, stream) else { return };
+        join(TokioIo::new(upgraded), stream).await;
     });
     let mut response = Response::new(Body::empty());
     let headers = response.headers_mut();
@@ -42,4 +39,33 @@ pub fn hijack(
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     }
     response
+}
+
+/// Carries bytes both ways until the program's output ends. The end of the client's
+/// input is passed on, and is no reason to stop.
+async fn join(client: impl AsyncRead + AsyncWrite, stream: UnixStream) {
+    let (input, mut to_client) = tokio::io::split(client);
+    let (output, mut to_program) = stream.into_split();
+    let (mut input, mut output) = (buffered(input), buffered(output));
+    let feed = async {
+        let _ = copy(&mut input, &mut to_program).await;
+        let _ = to_program.shutdown().await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        _ = copy(&mut output, &mut to_client) => {}
+        () = feed => {}
+    }
+    let _ = to_client.shutdown().await;
+}
+
+fn buffered<R: AsyncRead>(from: R) -> BufReader<R> {
+    BufReader::with_capacity(64 * 1024, from)
+}
+
+async fn copy(
+    from: &mut (impl AsyncBufRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+) -> std::io::Result<()> {
+    tokio::io::copy_buf(from, to).await.map(drop)
 }

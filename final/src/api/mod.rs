@@ -9,28 +9,30 @@ pub mod hijack;
 pub mod images;
 pub mod params;
 pub mod system;
+mod versions;
 pub mod volumes;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Uri};
+use axum::response::IntoResponse;
 use axum::routing::{delete, get, post};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
 use tower::ServiceExt;
+
+pub use versions::{API_VERSION, MIN_API_VERSION};
 
 use crate::engine::Engine;
 use crate::engine::error::{Error, Result};
 
 /// What every handler is given.
 pub type App = Arc<Engine>;
-
-/// The newest version that is spoken.
-pub const API_VERSION: &str = "1.51";
-/// The oldest version that is spoken.
-pub const MIN_API_VERSION: &str = "1.41";
 
 /// Every route, on an engine.
 pub fn router(engine: App) -> Router {
@@ -72,32 +74,49 @@ async fn no_such_page(uri: Uri) -> Error {
 }
 
 /// Serves one connection until it ends, or becomes a raw stream.
-pub async fn serve_connection(router: Router, stream: tokio::net::UnixStream) {
+///
+/// `busy` counts requests that wait for their answer.
+pub async fn serve_connection<S>(router: Router, stream: S, busy: Option<Busy>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
-        let request = without_version(request.map(Body::new));
-        router.clone().oneshot(request)
+        let (router, busy) = (router.clone(), busy.clone());
+        async move {
+            let _busy = busy.map(Busy::one_more);
+            let mut response = match versions::without_version(request.map(Body::new)) {
+                Ok(request) => router.oneshot(request).await?,
+                Err(refused) => refused.into_response(),
+            };
+            versions::sign(&mut response);
+            Ok::<_, Infallible>(response)
+        }
     });
     let _ = hyper::server::conn::http1::Builder::new()
+        .title_case_headers(true)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades()
         .await;
 }
 
-/// `/v1.43/containers/json` is `/containers/json`.
-fn without_version(mut request: Request<Body>) -> Request<Body> {
-    let Some(full) = request.uri().path_and_query().map(|path| path.as_str()) else {
-        return request;
-    };
-    let Some((version, rest)) = full.strip_prefix("/v").and_then(|tail| tail.split_once('/'))
-    else {
-        return request;
-    };
-    if version.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
-        && let Ok(uri) = format!("/{rest}").parse()
-    {
-        *request.uri_mut() = uri;
+/// Requests that wait for their answer.
+#[derive(Clone)]
+pub struct Busy(pub Arc<watch::Sender<usize>>);
+
+/// One of them.
+struct Waiting(Arc<watch::Sender<usize>>);
+
+impl Busy {
+    fn one_more(self) -> Waiting {
+        self.0.send_modify(|count| *count += 1);
+        Waiting(self.0)
     }
-    request
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
 }
 
 /// True in a process that serves nobody but its own command line.

@@ -3,7 +3,9 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::IntoResponse;
-use bollard_stubs::models::{SystemInfo, SystemVersion, SystemVersionComponents};
+use bollard_stubs::models::{
+    SystemInfo, SystemVersion, SystemVersionComponents, SystemVersionPlatform,
+};
 use nix::sys::utsname::uname;
 
 use super::{API_VERSION, App, MIN_API_VERSION, blocking};
@@ -12,31 +14,50 @@ use crate::engine::error::Result;
 /// `GET /_ping`
 pub async fn ping() -> impl IntoResponse {
     let headers = [
-        ("Api-Version", API_VERSION),
-        ("Docker-Experimental", "false"),
-        ("Ostype", "linux"),
+        ("Builder-Version", "1"),
+        ("Swarm", "inactive"),
         ("Cache-Control", "no-cache, no-store, must-revalidate"),
+        ("Pragma", "no-cache"),
     ];
     (headers, "OK")
 }
 
 /// `GET /version`
 pub async fn version() -> Json<SystemVersion> {
+    let own = env!("CARGO_PKG_VERSION");
+    let arch = images::Platform::host().architecture.clone();
     let kernel = kernel_release();
+    // Docker's clients read these from the details, and not from the fields.
+    let details = [
+        ("ApiVersion", API_VERSION),
+        ("MinAPIVersion", MIN_API_VERSION),
+        ("Arch", &arch),
+        ("Os", "linux"),
+        ("KernelVersion", &kernel),
+        ("Experimental", "false"),
+        ("GitCommit", ""),
+        ("GoVersion", ""),
+        ("BuildTime", ""),
+    ];
+    let details = details.map(|(key, value)| (key.to_owned(), value.to_owned()));
     let engine = SystemVersionComponents {
         name: "Engine".into(),
-        version: env!("CARGO_PKG_VERSION").into(),
-        details: None,
+        version: own.into(),
+        details: Some(details.into_iter().collect()),
     };
     Json(SystemVersion {
-        version: Some(env!("CARGO_PKG_VERSION").into()),
+        platform: Some(SystemVersionPlatform { name: "Coracle".into() }),
+        components: Some(vec![engine]),
+        version: Some(own.into()),
         api_version: Some(API_VERSION.into()),
         min_api_version: Some(MIN_API_VERSION.into()),
+        git_commit: Some(String::new()),
+        go_version: Some(String::new()),
         os: Some("linux".into()),
-        arch: Some(images::Platform::host().architecture.clone()),
+        arch: Some(arch),
         kernel_version: Some(kernel),
-        components: Some(vec![engine]),
-        ..Default::default()
+        experimental: None,
+        build_time: Some(String::new()),
     })
 }
 

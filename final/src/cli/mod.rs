@@ -22,6 +22,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::client::Client;
+use crate::daemon::DaemonArgs;
 
 /// A container engine that one person can build and one person can carry.
 ///
@@ -92,6 +93,8 @@ pub enum Command {
     /// Create, list and remove volumes.
     #[command(subcommand)]
     Volume(volumes::VolumeCommand),
+    /// Serve the Docker API on a socket, for docker and other clients.
+    Daemon(DaemonArgs),
     /// Say what this machine lacks for containers, and what to do about it.
     Doctor,
     /// Print a script that completes coracle's commands in your shell.
@@ -133,6 +136,7 @@ pub async fn dispatch(command: Command, client: Client, root: &Path) -> anyhow::
         Command::Images(args) => images::list(&client, args).await,
         Command::Rmi(args) => images::rmi(&client, args).await,
         Command::Volume(command) => volumes::volume(&client, command).await,
+        Command::Daemon(_) => unreachable!("main serves it before there is a client"),
         Command::Doctor => Ok(doctor::doctor(root)),
         Command::Completion { shell } => {
             let mut script = Vec::new();

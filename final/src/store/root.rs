@@ -77,6 +77,11 @@ impl Root {
         self.run.join("coracle.sock")
     }
 
+    /// Locked by the daemon that serves this root, with its process id in it.
+    pub fn pid_file(&self) -> PathBuf {
+        self.run.join("coracle.pid")
+    }
+
     /// The folder of all containers.
     pub fn containers(&self) -> PathBuf {
         self.data.join("containers")

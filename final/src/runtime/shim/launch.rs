@@ -41,7 +41,7 @@ pub fn launch_exec(dir: &ContainerDir, exec: &ExecDir) -> Result<Shim> {
 }
 
 /// Takes note of shims that have ended, for an engine that lives long.
-fn reap() {
+pub fn reap() {
     let mut children = CHILDREN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     children.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
 }

@@ -33,7 +33,7 @@ mod serve;
 mod streams;
 
 pub use client::Shim;
-pub use launch::{launch, launch_exec};
+pub use launch::{launch, launch_exec, reap};
 pub use log::LogOptions;
 pub use owner::main;
 pub use protocol::{Answer, Attach};

@@ -1,0 +1,125 @@
+//! `coracle daemon`: the API, on sockets, for as long as it is wanted.
+//!
+//! The daemon owns nothing. Containers belong to their shims and records to the disk;
+//! when this process ends, in whichever way, it takes nothing along, and the next one
+//! finds everything. So there is no hand-over and no state to save: a daemon is a
+//! listener in front of the same router that a command line without one serves itself.
+//!
+//! ```text
+//!   unix socket ─┐                     ┌─▶ handler ─▶ engine ─▶ disk, shims
+//!                ├─ accept ─ HTTP/1.1 ─┤
+//!   TCP + TLS ───┘                     └─▶ raw stream ◀──▶ a shim's socket
+//! ```
+
+mod listen;
+mod tls;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::api;
+use crate::engine::Engine;
+use crate::runtime::shim;
+use crate::store::{Lock, Root};
+use listen::Listener;
+use tls::TlsArgs;
+
+/// How long requests that are being answered may go on after the end was asked for.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// `coracle daemon`
+#[derive(Debug, Args)]
+pub struct DaemonArgs {
+    /// Listen here: unix://PATH, or tcp://HOST:PORT with the three --tls options.
+    ///
+    /// May be given several times. The default is the socket at which the other
+    /// commands look for a daemon.
+    #[arg(short = 'H', long = "host", value_name = "ADDRESS")]
+    hosts: Vec<String>,
+    /// Who may speak to us over TCP, and who we are.
+    #[command(flatten)]
+    tls: TlsArgs,
+}
+
+/// Serves until SIGTERM or SIGINT. Containers go on.
+pub fn daemon(root: Root, args: DaemonArgs) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("coracle-api")
+        .enable_all()
+        .build()?;
+    let result = runtime.block_on(serve(root, args));
+    // Streams of containers end only with them; nobody waits for that here.
+    runtime.shutdown_background();
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+async fn serve(root: Root, args: DaemonArgs) -> Result<()> {
+    let _only = claim(&root)?;
+    let mut listeners = Vec::new();
+    let hosts = match args.hosts.is_empty() {
+        true => vec![format!("unix://{}", root.socket().display())],
+        false => args.hosts,
+    };
+    let tls = args.tls.acceptor()?;
+    for host in &hosts {
+        listeners.push(Listener::open(host, tls.as_ref()).await?);
+    }
+    let mut ending = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
+    tokio::spawn(reap_shims()?);
+
+    let engine = Arc::new(Engine::open(root)?);
+    let router = api::router(engine);
+    let (busy, mut waiting) = watch::channel(0);
+    let busy = api::Busy(Arc::new(busy));
+    for (listener, host) in listeners.iter().zip(&hosts) {
+        eprintln!("coracle: listening on {host}");
+        tokio::spawn(listener.accept(router.clone(), busy.clone()));
+    }
+    let [term, int] = &mut ending;
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+
+    // New clients are refused from here on, and find no socket.
+    drop(listeners);
+    let _ = tokio::time::timeout(LAST_WORDS, waiting.wait_for(|count| *count == 0)).await;
+    Ok(())
+}
+
+/// One daemon for a root: held by lock, named by its process id.
+fn claim(root: &Root) -> Result<Lock> {
+    let path: PathBuf = root.pid_file();
+    let Some(lock) = Lock::try_exclusive(&path)? else {
+        let pid = std::fs::read_to_string(&path).unwrap_or_default();
+        bail!(
+            "a daemon serves {} already, with process id {}: stop that one, or use another --root",
+            root.data().display(),
+            pid.trim()
+        );
+    };
+    let what = || format!("write {}", path.display());
+    let mut file =
+        std::fs::File::options().write(true).truncate(true).open(&path).with_context(what)?;
+    writeln!(file, "{}", std::process::id()).with_context(what)?;
+    Ok(lock)
+}
+
+/// Shims are our children until we end. Those that have ended are not kept waiting.
+fn reap_shims() -> Result<impl Future<Output = ()>> {
+    let mut ended = signal(SignalKind::child())?;
+    Ok(async move {
+        while ended.recv().await.is_some() {
+            shim::reap();
+        }
+    })
+}
