@@ -2,48 +2,54 @@
 //!
 //! One is kept as `containers/<id>/execs/<exec id>/`, with a shim of its own.
 
+use std::collections::HashMap;
 use std::os::unix::net::UnixStream;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bollard_stubs::models::{ExecConfig, ExecInspectResponse, ProcessConfig};
-
-use oci_spec::runtime::{Process, Spec};
-use serde::{Deserialize, Serialize};
 
 use super::containers::Container;
 use super::error::{Error, Result};
 use super::names::random_hex;
 use super::spec;
-use crate::runtime::shim::{self, Attach, Shim};
+use crate::runtime::shim::{Attach, Shim};
 use crate::runtime::{ExecInstructions, Session, docker_capabilities};
-use crate::store::{self, ContainerDir, ExecDir, Record, Root, Status};
+use crate::store::{self, ContainerDir, ExecDir, Lock, Root, Status};
 
-/// Which streams the client asked for when it created the exec.
-const ATTACH: &str = "attach.json";
+/// How many execs are remembered to be found quickly; all of them are on disk.
+const KNOWN_LIMIT: usize = 1000;
 
-#[derive(Serialize, Deserialize)]
-struct Wanted(Attach);
-
-impl Record for Wanted {
-    const VERSION: u32 = 1;
-}
+/// How long after its end an exec can still be asked for its exit code, at least.
+const REMEMBERED: Duration = Duration::from_secs(300);
 
 /// An exec, as it was asked for.
 struct Found {
     container: ContainerDir,
     exec: ExecDir,
     instructions: ExecInstructions,
-    attach: Attach,
+}
+
+impl Found {
+    /// The exec, if this container has it.
+    fn look(container: ContainerDir, id: &str) -> Result<Option<Self>> {
+        let exec = container.exec(id);
+        let instructions = store::read(&exec.instructions())?;
+        Ok(instructions.map(|instructions| Self { container, exec, instructions }))
+    }
 }
 
 /// The additional processes of one root's containers.
 pub struct Execs {
     root: Root,
+    /// Where those are that were created here: whoever creates one starts it next.
+    known: Mutex<HashMap<String, ContainerDir>>,
 }
 
 impl Execs {
     /// Those kept under `root`.
     pub fn new(root: Root) -> Self {
-        Self { root }
+        Self { root, known: Mutex::default() }
     }
 
     /// Notes down what is to be run; the id to start it by.
@@ -72,13 +78,6 @@ impl Execs {
         };
         let cwd = text(config.working_dir, &record.config.working_dir);
         let privileged = config.privileged.unwrap_or(false);
-        // What the container's own process may do, this one may.
-        let mut process = self.container_process(container)?;
-        process.set_args(Some(args)).set_env(Some(env)).set_terminal(Some(tty));
-        process.set_cwd(if cwd.is_empty() { "/".into() } else { cwd.into() });
-        if privileged {
-            process.set_capabilities(Some(docker_capabilities(&spec::all_capabilities())));
-        }
         let attach = Attach {
             stdin: config.attach_stdin.unwrap_or(false),
             stdout: config.attach_stdout.unwrap_or(false),
@@ -91,24 +90,31 @@ impl Execs {
             stdin_once: attach.stdin,
             tty_size: spec::console_size(config.console_size.as_deref()),
         };
+        let instructions = ExecInstructions {
+            args,
+            env,
+            cwd: if cwd.is_empty() { "/".into() } else { cwd.into() },
+            terminal: tty,
+            privileged,
+            capabilities: privileged.then(|| docker_capabilities(&spec::all_capabilities())),
+            attach,
+            session,
+        };
+        forget_old(&container.dir);
         let id = random_hex(32)?;
         let dir = container.dir.exec(&id);
         dir.create()?;
-        store::write(
-            &dir.instructions(),
-            &ExecInstructions { process, privileged, session },
-            false,
-        )?;
-        store::write(&dir.path().join(ATTACH), &Wanted(attach), false)?;
+        store::write(&dir.instructions(), &instructions, false)?;
+        let mut known = self.known();
+        if known.len() >= KNOWN_LIMIT {
+            known.clear();
+        }
+        known.insert(id.clone(), container.dir.clone());
         Ok(id)
     }
 
-    fn container_process(&self, container: &Container) -> Result<Process> {
-        let bytes = std::fs::read(container.dir.config())?;
-        let spec: Spec = serde_json::from_slice(&bytes).map_err(|error| {
-            Error::system(format!("read {}: {error}", container.dir.config().display()))
-        })?;
-        spec.process().clone().ok_or_else(|| Error::system("config.json has no process"))
+    fn known(&self) -> MutexGuard<'_, HashMap<String, ContainerDir>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The exec with this id, and the container that it is in.
@@ -117,12 +123,15 @@ impl Execs {
         if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(missing());
         }
+        let known = self.known().get(id).cloned();
+        if let Some(found) =
+            known.map(|container| Found::look(container, id)).transpose()?.flatten()
+        {
+            return Ok(found);
+        }
         for entry in std::fs::read_dir(self.root.containers())?.flatten() {
-            let container = ContainerDir::at(entry.path());
-            let exec = container.exec(id);
-            if let Some(instructions) = store::read::<ExecInstructions>(&exec.instructions())? {
-                let Wanted(attach) = store::read(&exec.path().join(ATTACH))?.ok_or_else(missing)?;
-                return Ok(Found { container, exec, instructions, attach });
+            if let Some(found) = Found::look(ContainerDir::at(entry.path()), id)? {
+                return Ok(found);
             }
         }
         Err(missing())
@@ -130,20 +139,14 @@ impl Execs {
 
     /// Runs it: whether it has a terminal, and its streams unless `detach`ed.
     pub fn start(&self, id: &str, detach: bool) -> Result<(bool, Option<UnixStream>)> {
-        let Found { container, exec, instructions, attach } = self.find(id)?;
+        let Found { container, exec, instructions } = self.find(id)?;
         if exec.state()?.status != Status::Created {
             return Err(Error::conflict(format!("exec {id} was started already")));
         }
-        let mut shim = shim::launch_exec(&container, &exec)?;
-        let stream = match detach {
-            true => None,
-            false => Some(Shim::connect(&exec)?.attach(attach)?),
-        };
-        shim.start()?;
-        if let Some(stream) = &stream {
-            stream.set_nonblocking(true)?;
-        }
-        Ok((instructions.process.terminal() == Some(true), stream))
+        let attach = (!detach).then_some(instructions.attach);
+        let stream = Shim::connect(&container)?.exec(id.to_owned(), attach)?;
+        stream.set_nonblocking(true)?;
+        Ok((instructions.terminal, (!detach).then_some(stream)))
     }
 
     /// Tells its terminal its size, in characters.
@@ -153,10 +156,11 @@ impl Execs {
 
     /// How it is.
     pub fn inspect(&self, id: &str) -> Result<ExecInspectResponse> {
-        let Found { container, exec, instructions, attach } = self.find(id)?;
+        let Found { container, exec, instructions } = self.find(id)?;
         let state = exec.state()?;
         let running = state.is_alive();
-        let mut args = instructions.process.args().clone().unwrap_or_default().into_iter();
+        let attach = instructions.attach;
+        let mut args = instructions.args.into_iter();
         Ok(ExecInspectResponse {
             id: Some(id.to_owned()),
             running: Some(running),
@@ -169,12 +173,31 @@ impl Execs {
             open_stdout: Some(attach.stdout),
             open_stderr: Some(attach.stderr),
             process_config: Some(ProcessConfig {
-                tty: instructions.process.terminal(),
+                tty: Some(instructions.terminal),
                 entrypoint: args.next(),
                 arguments: Some(args.collect()),
                 privileged: Some(instructions.privileged),
                 user: Some(instructions.session.user),
             }),
         })
+    }
+}
+
+/// Removes the records of execs that ended long ago: a container that lives for months
+/// may have had many. Their shims change the folder for the last time when they end.
+fn forget_old(container: &ContainerDir) {
+    let Ok(entries) = std::fs::read_dir(container.execs()) else { return };
+    let is_old = |entry: &std::fs::DirEntry| {
+        let changed = entry.metadata().and_then(|metadata| metadata.modified());
+        changed.is_ok_and(|changed| changed.elapsed().is_ok_and(|age| age > REMEMBERED))
+    };
+    for entry in entries.flatten().filter(is_old) {
+        let exec = container.exec(&entry.file_name().to_string_lossy());
+        let owned = || matches!(Lock::try_exclusive(&exec.lock_path()), Ok(None));
+        if exec.lock_path().exists() && owned() {
+            continue;
+        }
+        // It is only memory: what cannot be removed now is removed with the container.
+        let _ = std::fs::remove_dir_all(exec.path());
     }
 }

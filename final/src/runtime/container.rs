@@ -66,7 +66,11 @@ impl Source {
 /// # Errors
 /// What the configuration asks for and there is no way to do; an address or a port
 /// that is not free.
-pub fn container(spec: &Spec, instructions: &Instructions, dir: &ContainerDir) -> Result<Prepared> {
+pub fn container(
+    spec: &Spec,
+    instructions: &Instructions,
+    dir: &ContainerDir,
+) -> Result<(Prepared, Inherited)> {
     let missing = |what| Error::new(format!("read {}: it has no {what}", dir.config().display()));
     let process = spec.process().as_ref().ok_or_else(|| missing("process"))?;
     let linux = spec.linux().as_ref().ok_or_else(|| missing("linux section"))?;
@@ -86,6 +90,7 @@ pub fn container(spec: &Spec, instructions: &Instructions, dir: &ContainerDir) -
 
     let cgroup = linux.cgroups_path().as_ref();
     let cgroup = cgroup.map(|path| path.to_string_lossy().trim_matches('/').to_owned());
+    let filter = linux.seccomp().as_ref().map(Filter::compile).transpose()?;
     let resources = linux.resources().clone().unwrap_or_default();
     let group = cgroup
         .as_deref()
@@ -104,39 +109,45 @@ pub fn container(spec: &Spec, instructions: &Instructions, dir: &ContainerDir) -
         None => container,
     }
     .with(process_limits(process))
-    .with(hardening(process, &instructions.session, linux)?);
-    Ok(Prepared { container, streams, cgroup, address, ports })
+    .with(hardening(process, &instructions.session, filter.clone())?);
+    let inherited = Inherited { process: process.clone(), filter, cgroup: cgroup.clone() };
+    Ok((Prepared { container, streams, cgroup, address, ports }, inherited))
+}
+
+/// What every exec has of its container, decided once.
+pub struct Inherited {
+    process: OciProcess,
+    filter: Option<Filter>,
+    cgroup: Option<String>,
 }
 
 /// One more process in a running container: [`Join`] in the place of the namespaces.
-pub fn exec(exec: &ExecInstructions, spec: &Spec, pid: Pid) -> Result<Prepared> {
-    let linux = spec.linux().clone().unwrap_or_default();
-    let process = &exec.process;
-    let (program, streams, terminal) = session(process, &exec.session, false)?;
-    let linux = match exec.privileged {
-        true => without_seccomp(linux),
-        false => linux,
-    };
+///
+/// # Errors
+/// The container has ended; a user who is not there.
+pub fn exec(exec: &ExecInstructions, of: &Inherited, pid: Pid) -> Result<Prepared> {
+    let mut process = of.process.clone();
+    process.set_args(Some(exec.args.clone())).set_env(Some(exec.env.clone()));
+    process.set_cwd(exec.cwd.clone()).set_terminal(Some(exec.terminal));
+    if exec.capabilities.is_some() {
+        process.set_capabilities(exec.capabilities.clone());
+    }
+    let (program, streams, terminal) = session(&process, &exec.session, false)?;
+    let filter = of.filter.clone().filter(|_| !exec.privileged);
     let container = Container::new(program)
         .with(Join::pid(pid)?)
-        .with(group_of(&linux, pid)?)
+        .with(group_of(of.cgroup.as_deref(), pid)?)
         .with_some(terminal)
-        .with(process_limits(process))
-        .with(hardening(process, &exec.session, &linux)?);
+        .with(process_limits(&process))
+        .with(hardening(&process, &exec.session, filter)?);
     Ok(Prepared { container, streams, cgroup: None, address: None, ports: Vec::new() })
 }
 
 /// The container's cgroup. Its first process may have moved into one below, as
 /// systemd does; and an ordinary user's container may have none of its own.
-fn group_of(linux: &Linux, pid: Pid) -> Result<Cgroup> {
-    let named = linux.cgroups_path().as_ref().map(|path| path.to_string_lossy());
-    let existing = named.and_then(|name| Cgroup::existing(name.trim_matches('/')).ok());
+fn group_of(named: Option<&str>, pid: Pid) -> Result<Cgroup> {
+    let existing = named.and_then(|name| Cgroup::existing(name).ok());
     existing.map_or_else(|| Cgroup::beside(pid), Ok)
-}
-
-fn without_seccomp(mut linux: Linux) -> Linux {
-    linux.set_seccomp(None);
-    linux
 }
 
 /// The program, and its streams: pipes, or a terminal.
@@ -264,8 +275,7 @@ fn process_limits(process: &OciProcess) -> ProcessLimits {
     }
 }
 
-fn hardening(process: &OciProcess, session: &Session, linux: &Linux) -> Result<Hardening> {
-    let filter = linux.seccomp().as_ref().map(Filter::compile).transpose()?;
+fn hardening(process: &OciProcess, session: &Session, filter: Option<Filter>) -> Result<Hardening> {
     let capabilities = process.capabilities().clone().unwrap_or_default();
     Ok(Hardening::new(user(process, session)?)
         .capabilities(&capabilities)

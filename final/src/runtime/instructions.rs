@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use networking::{Mode, Port, files::Names};
-use oci_spec::runtime::Process;
+use oci_spec::runtime::LinuxCapabilities;
 use serde::{Deserialize, Serialize};
 
-use super::shim::LogOptions;
+use super::shim::{Attach, LogOptions};
 use crate::store::Record;
 
 /// `containers/<id>/shim.json`, written by the engine before the shim is launched.
@@ -79,13 +79,25 @@ pub struct NetworkPlan {
     pub names: Names,
 }
 
-/// `execs/<id>/exec.json`, written by the engine before the exec's shim is launched.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// `execs/<id>/exec.json`, written by the engine before the exec is started. Whatever
+/// it does not say is as it is for the container's own program.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ExecInstructions {
-    /// What to run. Capabilities and rlimits are those given here.
-    pub process: Process,
+    /// What to run.
+    pub args: Vec<String>,
+    /// Its environment, all of it.
+    pub env: Vec<String>,
+    /// Its working directory.
+    pub cwd: PathBuf,
+    /// It gets a terminal of its own.
+    pub terminal: bool,
     /// Without the container's seccomp list.
     pub privileged: bool,
+    /// What it may do, where that is more than the container's program.
+    pub capabilities: Option<LinuxCapabilities>,
+    /// Which streams the client that created it wants.
+    pub attach: Attach,
     /// Who the program runs as, and with what input.
     #[serde(flatten)]
     pub session: Session,

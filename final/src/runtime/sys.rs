@@ -2,10 +2,11 @@
 #![allow(unsafe_code)]
 
 use std::ffi::CStr;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::poll::PollFd;
+use nix::unistd::Pid;
 
 /// seccomp(2): installs a filter in this thread.
 pub(super) fn seccomp(program: &[libc::sock_filter]) -> Result<(), Errno> {
@@ -45,6 +46,41 @@ pub(super) fn read_only_clone(path: &CStr) -> Result<OwnedFd, Errno> {
         )
     };
     Errno::result(done).map(|_| tree)
+}
+
+/// fork(2): the child's pid in the parent, nothing in the child. Only for a shim, which
+/// has a single thread: a lock that another one holds would stay locked in the child.
+pub(super) fn fork() -> Result<Option<Pid>, Errno> {
+    // SAFETY: the process has a single thread.
+    let pid = Errno::result(unsafe { libc::fork() })?;
+    Ok((pid != 0).then(|| Pid::from_raw(pid)))
+}
+
+/// pidfd_open(2).
+pub(super) fn pidfd_open(pid: Pid) -> Result<OwnedFd, Errno> {
+    // SAFETY: takes two numbers, and returns a descriptor that nobody else owns.
+    unsafe {
+        let fd = libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0);
+        Ok(OwnedFd::from_raw_fd(Errno::result(fd)? as i32))
+    }
+}
+
+/// Closes every descriptor but the first three and this one. For a fork that never
+/// goes back to whatever owns the others.
+pub(super) fn close_all_but(kept: RawFd) {
+    let kept = kept as libc::c_uint;
+    for (first, last) in [(3, kept - 1), (kept + 1, libc::c_uint::MAX)] {
+        if first <= last {
+            // SAFETY: takes three numbers; the owners of these are not used any more.
+            unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+        }
+    }
+}
+
+/// Ends this process at once: no destructors, which are the parent's.
+pub(super) fn exit_now(code: i32) -> ! {
+    // SAFETY: does not return.
+    unsafe { libc::_exit(code) }
 }
 
 /// Tells a terminal its size: ioctl_tty(2), TIOCSWINSZ.

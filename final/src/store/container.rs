@@ -121,9 +121,14 @@ impl ContainerDir {
         Names::at(self.root().join("names"))
     }
 
+    /// Where execs have their folders, as soon as there is one.
+    pub fn execs(&self) -> PathBuf {
+        self.path().join("execs")
+    }
+
     /// The folder of one exec, whether it exists or not.
     pub fn exec(&self, id: &str) -> ExecDir {
-        ExecDir(ShimDir(self.path().join("execs").join(id)))
+        ExecDir(ShimDir(self.execs().join(id)))
     }
 }
 

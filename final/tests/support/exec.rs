@@ -1,11 +1,13 @@
 //! One more process in a running container.
 
+use std::os::unix::net::UnixStream;
+
 use libtest_mimic::Trial;
-use serde_json::json;
+use namespaces::Result;
 use testkit::Needs;
 
 use super::{Fixture, frames};
-use crate::runtime::shim::{Attach, Shim, launch_exec};
+use crate::runtime::shim::{Attach, Shim};
 use crate::runtime::{ExecInstructions, Session};
 use crate::store::{ExecDir, State, write};
 
@@ -20,30 +22,26 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-fn exec(
-    fixture: &Fixture,
-    args: &[&str],
-    session: Session,
-    terminal: bool,
-) -> (ExecDir, ExecInstructions) {
-    let mut process = fixture.spec["process"].clone();
-    process["args"] = json!(args);
-    process["terminal"] = json!(terminal);
-    let process = serde_json::from_value(process).unwrap();
+fn exec(fixture: &Fixture, args: &[&str], session: Session, terminal: bool) -> ExecDir {
     let dir = fixture.dir.exec(&format!("{:x}", super::next()));
     dir.create().unwrap();
-    let instructions = ExecInstructions { process, privileged: false, session };
+    let args = args.iter().map(|arg| arg.to_string()).collect();
+    let env = vec!["PATH=/bin:/usr/bin:/sbin:/usr/sbin".into(), "TERM=xterm".into()];
+    let cwd = "/".into();
+    let instructions =
+        ExecInstructions { args, env, cwd, terminal, session, ..ExecInstructions::default() };
     write(&dir.instructions(), &instructions, false).unwrap();
-    (dir, instructions)
+    dir
+}
+
+fn start(fixture: &Fixture, dir: &ExecDir, stdin: bool) -> Result<UnixStream> {
+    let attach = Attach { stdout: true, stderr: true, stdin };
+    fixture.connect().exec(dir.id(), Some(attach))
 }
 
 fn run(fixture: &Fixture, dir: &ExecDir) -> (String, String, State) {
-    let mut shim = launch_exec(&fixture.dir, dir).unwrap();
-    let attach = Attach { stdout: true, stderr: true, stdin: false };
-    let stream = Shim::connect(dir).unwrap().attach(attach).unwrap();
-    shim.start().unwrap();
-    let (stdout, stderr) = frames(stream);
-    (stdout, stderr, shim.wait().unwrap())
+    let (stdout, stderr) = frames(start(fixture, dir, false).unwrap());
+    (stdout, stderr, dir.state().unwrap())
 }
 
 fn running() -> Fixture {
@@ -57,7 +55,7 @@ fn inside() {
     let script = "ls /here; ps -o args | grep -cx 'sleep 1000'; grep -E 'Cap(Eff|Bnd)|Seccomp:' /proc/self/status;
         cat /proc/self/cgroup | grep -c coracle; cat /proc/1/cgroup > /tmp/1;
         cat /proc/self/cgroup | cmp - /tmp/1 && exit 9";
-    let (dir, _) = exec(&fixture, &["sh", "-c", script], Session::default(), false);
+    let dir = exec(&fixture, &["sh", "-c", script], Session::default(), false);
     let (stdout, stderr, state) = run(&fixture, &dir);
     let capabilities = "CapEff:\t00000000a80425fb\nCapBnd:\t00000000a80425fb\nSeccomp:\t2\n";
     assert_eq!(stdout, format!("/here\n1\n{capabilities}0\n"), "{stderr}");
@@ -67,11 +65,8 @@ fn inside() {
 fn user_and_terminal() {
     let fixture = running();
     let session = Session { user: "1000:10".into(), open_stdin: true, ..Session::default() };
-    let (dir, _) = exec(&fixture, &["sh", "-c", "id; tty"], session, true);
-    let mut shim = launch_exec(&fixture.dir, &dir).unwrap();
-    let attach = Attach { stdout: true, stderr: true, stdin: true };
-    let mut stream = Shim::connect(&dir).unwrap().attach(attach).unwrap();
-    shim.start().unwrap();
+    let dir = exec(&fixture, &["sh", "-c", "id; tty"], session, true);
+    let mut stream = start(&fixture, &dir, true).unwrap();
     let mut text = String::new();
     std::io::Read::read_to_string(&mut stream, &mut text).unwrap();
     assert!(text.starts_with("uid=1000(guest) gid=10(wheel)"), "{text}");
@@ -80,16 +75,16 @@ fn user_and_terminal() {
 
 fn missing() {
     let fixture = running();
-    let (dir, _) = exec(&fixture, &["/no/such"], Session::default(), false);
-    let error = launch_exec(&fixture.dir, &dir).unwrap_err();
+    let dir = exec(&fixture, &["/no/such"], Session::default(), false);
+    let error = start(&fixture, &dir, false).unwrap_err();
     assert_eq!(error.exit_code, 127, "{error}");
 }
 
 fn ends() {
     let fixture = running();
-    let (dir, _) = exec(&fixture, &["sleep", "1000"], Session::default(), false);
-    let mut shim = launch_exec(&fixture.dir, &dir).unwrap();
-    shim.start().unwrap();
+    let dir = exec(&fixture, &["sleep", "1000"], Session::default(), false);
+    drop(fixture.connect().exec(dir.id(), None).unwrap());
+    let mut shim = Shim::connect(&dir).unwrap();
     fixture.connect().kill(9).unwrap();
     assert_eq!(shim.wait().unwrap().exit_code, Some(137));
 }

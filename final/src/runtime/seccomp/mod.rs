@@ -19,6 +19,8 @@ mod syscalls;
 #[cfg(test)]
 mod tests;
 
+use std::rc::Rc;
+
 use namespaces::{Context, Result};
 use oci_spec::runtime::LinuxSeccomp;
 
@@ -26,9 +28,9 @@ use self::arch::Arch;
 pub use self::default::docker_default;
 use super::sys;
 
-/// A compiled list.
-#[derive(Debug)]
-pub struct Filter(Vec<bpf::Instruction>);
+/// A compiled list. A clone shares the program.
+#[derive(Debug, Clone)]
+pub struct Filter(Rc<[bpf::Instruction]>);
 
 impl Filter {
     /// Compiles a list. Calls that no architecture of this kernel knows are passed
@@ -42,7 +44,7 @@ impl Filter {
             .chunk_by(|one, other| one.audit() == other.audit())
             .map(|same| Ok((same[0].audit(), rules::stretches(list, same)?)))
             .collect::<Result<Vec<_>>>()?;
-        Ok(Self(bpf::program(&sections, rules::KILL_PROCESS)))
+        Ok(Self(bpf::program(&sections, rules::KILL_PROCESS).into()))
     }
 
     /// Installs the filter in this process, for good. Needs `CAP_SYS_ADMIN` or

@@ -8,7 +8,7 @@ use namespaces::{Context, Error, Result};
 use nix::sys::socket::{MsgFlags, recv};
 
 use super::SOCKET;
-use super::protocol::{Answer, Attach, Request};
+use super::protocol::{Answer, Attach, Exec, Request};
 use crate::store::{ShimDir, State, Status, socket};
 
 /// A connection to a shim.
@@ -91,6 +91,16 @@ impl Shim {
     /// end of file is the program's end.
     pub fn attach(mut self, attach: Attach) -> Result<UnixStream> {
         self.request(&Request::Attach(attach))?;
+        Ok(self.stream)
+    }
+
+    /// Starts an exec, whose folder in the container's holds exec.json. With `attach`
+    /// the connection becomes a stream of it, as by [`Shim::attach`].
+    ///
+    /// # Errors
+    /// What execve(2) answers, with exit code 126 or 127, or why it got not that far.
+    pub fn exec(mut self, id: String, attach: Option<Attach>) -> Result<UnixStream> {
+        self.request(&Request::Exec(Exec { id, attach }))?;
         Ok(self.stream)
     }
 

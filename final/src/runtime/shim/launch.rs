@@ -15,7 +15,7 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use super::client::Shim;
 use super::protocol::Answer;
 use crate::runtime::sys;
-use crate::store::{ContainerDir, ExecDir, ShimDir};
+use crate::store::ContainerDir;
 
 /// This program, wherever it is.
 const OURSELVES: &str = "/proc/self/exe";
@@ -32,25 +32,10 @@ static CHILDREN: Mutex<Vec<Child>> = Mutex::new(Vec::new());
 /// # Errors
 /// Why it could not be made; then nothing of it is left but the folder.
 pub fn launch(dir: &ContainerDir) -> Result<Shim> {
-    start(dir, &[dir.path().as_os_str()])
-}
-
-/// The same for an exec, whose folder holds exec.json.
-pub fn launch_exec(dir: &ContainerDir, exec: &ExecDir) -> Result<Shim> {
-    start(exec, &[dir.path().as_os_str(), "exec".as_ref(), exec.id().as_ref()])
-}
-
-/// Takes note of shims that have ended, for an engine that lives long.
-pub fn reap() {
-    let mut children = CHILDREN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    children.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
-}
-
-fn start(dir: &ShimDir, words: &[&std::ffi::OsStr]) -> Result<Shim> {
     reap();
     let (program, open) = program();
     let mut command = Command::new(program);
-    command.arg0("coracle").arg(super::COMMAND).args(words);
+    command.arg0("coracle").arg(super::COMMAND).arg(dir.path());
     command.env_clear().envs(
         std::env::vars_os().filter(|(name, _)| INHERITED.iter().any(|inherited| name == inherited)),
     );
@@ -65,6 +50,12 @@ fn start(dir: &ShimDir, words: &[&std::ffi::OsStr]) -> Result<Shim> {
         Answer::Error(error) => Err(error),
         _ => Shim::connect(dir),
     }
+}
+
+/// Takes note of shims that have ended, for an engine that lives long.
+pub fn reap() {
+    let mut children = CHILDREN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    children.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
 }
 
 /// The one line that a shim says on its standard output. Not up to the end of the

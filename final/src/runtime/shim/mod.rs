@@ -2,7 +2,8 @@
 //!
 //! There is one for every container and one for every exec: single-threaded, because
 //! only such a process may clone; its own, because a container must outlive whoever
-//! asked for it, and must not outlive whoever knows how to clean up behind it.
+//! asked for it, and must not outlive whoever knows how to clean up behind it. That of
+//! an exec is a fork of its container's: what it must know, that one knows already.
 //!
 //! ```text
 //!   engine                shim                             container
@@ -22,6 +23,7 @@
 //! is free: then [`super::reconcile()`] does what is left to do.
 
 mod client;
+mod exec;
 mod launch;
 mod life;
 mod log;
@@ -33,7 +35,7 @@ mod serve;
 mod streams;
 
 pub use client::Shim;
-pub use launch::{launch, launch_exec, reap};
+pub use launch::{launch, reap};
 pub use log::LogOptions;
 pub use owner::main;
 pub use protocol::{Answer, Attach};

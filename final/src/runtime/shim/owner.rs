@@ -12,17 +12,19 @@ use std::rc::Rc;
 use namespaces::{Context, Error, Result, explain};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::unistd::{self, Pid};
+use nix::unistd;
 use oci_spec::runtime::Spec;
 
+use super::exec::Execs;
 use super::life::Life;
 use super::log::Log;
+use super::peer::Peer;
 use super::protocol::Answer;
 use super::remove::auto_remove;
 use super::serve::Server;
 use super::{SOCKET, Streams};
 use crate::runtime::container::{self, Prepared};
-use crate::runtime::{AutoRemove, ExecInstructions, Instructions, Session};
+use crate::runtime::{AutoRemove, Instructions, Session};
 use crate::store::{self, ContainerDir, Lock, ShimDir, socket};
 
 /// Signals to the shim that are meant for the program.
@@ -35,21 +37,15 @@ const FORWARDED: [Signal; 6] = [
     Signal::SIGUSR2,
 ];
 
-/// Is a shim: `DIR` for a container, `DIR exec ID` for an exec. What went wrong before
-/// the container was created is said on standard output, as everything that the
-/// engine is told.
+/// Is the shim of the container in this folder. What went wrong before the container
+/// was created is said on standard output, as everything that the engine is told.
 pub fn main(words: &[OsString]) -> ExitCode {
     let owned = detach().and_then(|status| match words {
-        [dir] => Ok((status, Owned::Container(ContainerDir::at(dir)))),
-        [dir, word, id] if word == "exec" => {
-            let dir = ContainerDir::at(dir);
-            let exec = id.to_string_lossy().into_owned();
-            Ok((status, Owned::Exec(dir, exec)))
-        }
-        _ => Err(Error::new("a shim takes a container's folder: coracle shim DIR [exec ID]")),
+        [dir] => Ok((status, ContainerDir::at(dir))),
+        _ => Err(Error::new("a shim takes a container's folder: coracle shim DIR")),
     });
-    let Ok((status, owned)) = owned else { return ExitCode::from(125) };
-    match owned.create() {
+    let Ok((status, dir)) = owned else { return ExitCode::from(125) };
+    match create(dir) {
         Err(error) => {
             tell(status, &Answer::Error(error));
             ExitCode::from(125)
@@ -85,30 +81,15 @@ fn tell(mut status: File, answer: &Answer) {
     let _ = status.write_all(&answer.to_line());
 }
 
-/// What the shim is for.
-enum Owned {
-    Container(ContainerDir),
-    Exec(ContainerDir, String),
-}
-
 /// Everything is made, and waits to be started.
-struct Ready {
-    dir: ShimDir,
-    lock: Lock,
-    server: Server,
-    removal: Option<(ContainerDir, AutoRemove)>,
+pub(super) struct Ready {
+    pub dir: ShimDir,
+    pub lock: Lock,
+    pub server: Server,
+    pub removal: Option<(ContainerDir, AutoRemove)>,
 }
 
-impl Owned {
-    fn create(self) -> Result<Ready> {
-        match self {
-            Owned::Container(dir) => create_container(dir),
-            Owned::Exec(dir, id) => create_exec(&dir, &id),
-        }
-    }
-}
-
-fn create_container(dir: ContainerDir) -> Result<Ready> {
+fn create(dir: ContainerDir) -> Result<Ready> {
     let lock = Lock::exclusive(&dir.lock_path())?;
     let spec = read_spec(&dir)?;
     let instructions: Instructions = store::read(&dir.instructions())?.unwrap_or_default();
@@ -116,33 +97,16 @@ fn create_container(dir: ContainerDir) -> Result<Ready> {
     let signals = take_signals()?;
 
     // The container first: a socket means that there is one behind it.
-    let prepared = container::container(&spec, &instructions, &dir)?;
+    let (prepared, inherited) = container::container(&spec, &instructions, &dir)?;
     let durable = instructions.auto_remove.is_none();
     let (life, streams) = bring_up(&dir, prepared, durable)?;
     birth.write(&dir)?;
     let log = Log::open(&dir.log(), instructions.log)?;
     let listener = listen(&dir)?;
-    let server = server(listener, signals, life, streams, Some(log), &instructions.session);
+    let mut server = server(listener, signals, life, streams, Some(log), &instructions.session);
+    server.execs = Some(Execs::new(dir.clone(), inherited));
     let removal = instructions.auto_remove.map(|removal| (dir.clone(), removal));
     Ok(Ready { dir: (*dir).clone(), lock, server, removal })
-}
-
-fn create_exec(container: &ContainerDir, id: &str) -> Result<Ready> {
-    let dir = container.exec(id);
-    let lock = Lock::exclusive(&dir.lock_path())?;
-    let state = container.state()?;
-    if !state.is_alive() {
-        return Err(Error::new(format!("container {} is not running", container.id())));
-    }
-    let spec = read_spec(container)?;
-    let missing = || Error::new(format!("read {}: it is not there", dir.instructions().display()));
-    let exec: ExecInstructions = store::read(&dir.instructions())?.ok_or_else(missing)?;
-    let signals = take_signals()?;
-    let prepared = container::exec(&exec, &spec, Pid::from_raw(state.pid))?;
-    let (life, streams) = bring_up(&dir, prepared, false)?;
-    let listener = listen(&dir)?;
-    let server = server(listener, signals, life, streams, None, &exec.session);
-    Ok(Ready { dir: (*dir).clone(), lock, server, removal: None })
 }
 
 fn read_spec(dir: &ContainerDir) -> Result<Spec> {
@@ -152,7 +116,11 @@ fn read_spec(dir: &ContainerDir) -> Result<Spec> {
 }
 
 /// Goes to the brink of exec.
-fn bring_up(dir: &ShimDir, prepared: Prepared, durable: bool) -> Result<(Life, Streams)> {
+pub(super) fn bring_up(
+    dir: &ShimDir,
+    prepared: Prepared,
+    durable: bool,
+) -> Result<(Life, Streams)> {
     let Prepared { container, streams, cgroup, address, ports } = prepared;
     let created = container.create()?;
     let streams = streams.open()?;
@@ -162,14 +130,14 @@ fn bring_up(dir: &ShimDir, prepared: Prepared, durable: bool) -> Result<(Life, S
     Ok((life, streams))
 }
 
-fn listen(dir: &ShimDir) -> Result<UnixListener> {
+pub(super) fn listen(dir: &ShimDir) -> Result<UnixListener> {
     let what = || format!("listen on {}", dir.path().join(SOCKET).display());
     let listener = socket::bind(dir.path(), SOCKET).doing(what)?;
     listener.set_nonblocking(true).doing(what)?;
     Ok(listener)
 }
 
-fn server(
+pub(super) fn server(
     listener: UnixListener,
     signals: SignalFd,
     life: Life,
@@ -183,7 +151,7 @@ fn server(
 }
 
 /// From here on these signals arrive in the loop.
-fn take_signals() -> Result<SignalFd> {
+pub(super) fn take_signals() -> Result<SignalFd> {
     let signals: SigSet = FORWARDED.into_iter().collect();
     signals.thread_block().doing(|| "block the signals")?;
     let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
@@ -213,8 +181,18 @@ impl Birth {
 }
 
 impl Ready {
+    /// Lets the program go before anyone has asked for it by the socket.
+    pub(super) fn start(&mut self) -> Result<()> {
+        self.server.life.start()
+    }
+
+    /// Serves this connection too, with what has been agreed on it already.
+    pub(super) fn adopt(&mut self, peer: Peer) {
+        self.server.adopt(peer);
+    }
+
     /// Serves to the end, and behind it.
-    fn own(mut self) -> Result<()> {
+    pub(super) fn own(mut self) -> Result<()> {
         let served = self.server.run();
 
         // Everyone knows the end by now: what follows is off everyone's way.

@@ -131,6 +131,11 @@ impl Peer {
         self.input_ended
     }
 
+    /// The connection itself, for somebody else to go on with.
+    pub fn connection(&self) -> io::Result<UnixStream> {
+        self.stream.try_clone()
+    }
+
     /// The other side is not there any more.
     pub fn vanished(&mut self) {
         self.gone = true;

@@ -11,6 +11,10 @@
 //!                                    ◀──  "done"
 //!     bytes for standard input       ──▶
 //!                                    ◀──  output: raw from a terminal, or else frames
+//!     {"do":"exec","id":"…",…}       ──▶                                 forks
+//!                                    ◀──  "done", when its program runs  the fork
+//!     bytes for standard input       ──▶                                 and goes on
+//!                                    ◀──  output                         as above
 //! ```
 //!
 //! A line is a JSON value. One connection may carry several requests, until it
@@ -49,6 +53,18 @@ pub enum Request {
     Unpause,
     /// Answer with the state, at once.
     Status,
+    /// Run one more program in the container, with a shim of its own that takes over
+    /// this connection.
+    Exec(Exec),
+}
+
+/// An exec that is to be started: its record is `execs/<id>/exec.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exec {
+    /// Its id.
+    pub id: String,
+    /// What the connection becomes a stream of; nothing: it ends with the answer.
+    pub attach: Option<Attach>,
 }
 
 /// Which streams an attached client takes part in.

@@ -13,10 +13,11 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signalfd::SignalFd;
 
+use super::exec::Execs;
 use super::life::Life;
 use super::log::Log;
 use super::peer::{Peer, Role};
-use super::protocol::{Answer, Request};
+use super::protocol::{Answer, Exec, Request};
 use super::streams::{Output, Streams};
 use crate::runtime::sys;
 
@@ -49,6 +50,8 @@ pub struct Server {
     pub streams: Streams,
     /// Where its output is kept.
     pub log: Option<Log>,
+    /// What else runs in the container; an exec has none.
+    pub execs: Option<Execs>,
     /// Close the program's input when an attached client ends its own.
     pub stdin_once: bool,
     peers: Vec<Peer>,
@@ -63,6 +66,7 @@ enum Source {
     Process,
     Stdin,
     Output(usize),
+    Exec,
     Peer(usize),
 }
 
@@ -81,6 +85,7 @@ impl Server {
             life,
             streams,
             log,
+            execs: None,
             stdin_once: false,
             peers: Vec::new(),
             buffer: Vec::new(),
@@ -166,6 +171,8 @@ impl Server {
             let outputs = self.streams.outputs();
             sources.extend(outputs.map(|(place, fd)| (Source::Output(place), fd, readable)));
         }
+        let execs = self.execs.iter().flat_map(Execs::shims);
+        sources.extend(execs.map(|shim| (Source::Exec, shim, readable)));
         let takes_input = self.streams.takes_input();
         sources.extend(
             self.peers.iter().enumerate().map(|(place, peer)| {
@@ -182,6 +189,7 @@ impl Server {
             Source::Process => self.life.reap()?,
             Source::Stdin => self.streams.flush_input(),
             Source::Output(place) => self.pump(place, TURN),
+            Source::Exec => self.execs.iter_mut().for_each(Execs::reap),
             Source::Peer(place) => self.serve_peer(place, flags),
         }
         Ok(())
@@ -309,6 +317,10 @@ impl Server {
             Request::Resize { height, width } => self.streams.resize(height, width),
             Request::Pause => self.life.pause(),
             Request::Unpause => self.life.unpause(),
+            Request::Exec(exec) => match self.exec(place, &exec) {
+                Ok(()) => return None,
+                Err(error) => Err(error),
+            },
             Request::Status => return Some(Answer::State(self.life.state().clone())),
             Request::Attach(attach) => {
                 self.peers[place].role = Role::Attached(attach);
@@ -320,6 +332,22 @@ impl Server {
             }
         };
         Some(done.map_or_else(Answer::Error, |()| Answer::Done))
+    }
+
+    /// Forks a shim for an exec. The connection is that one's from here on.
+    fn exec(&mut self, place: usize, exec: &Exec) -> Result<()> {
+        let not_running = || Error::new("run a program in the container: it is not running");
+        let pid = self.life.running().ok_or_else(not_running)?.pid();
+        let execs = self.execs.as_mut().ok_or_else(not_running)?;
+        let connection = self.peers[place].connection().doing(|| "hand over the connection")?;
+        execs.start(exec, connection, pid)?;
+        self.peers[place].vanished();
+        Ok(())
+    }
+
+    /// Looks after a connection that did not come in by the listener.
+    pub fn adopt(&mut self, peer: Peer) {
+        self.peers.push(peer);
     }
 
     /// The exit code to those who wait; the end of file to those who have it all.
