@@ -81,8 +81,13 @@ fn ignored_or_failed(need: Needs, reason: String) -> Result<Completion, Failed> 
 /// Runs the tests as `cargo test` and its arguments ask, says why tests were
 /// ignored, and exits.
 pub fn main(tests: Vec<Trial>) -> ! {
+    main_with(Arguments::from_args(), tests)
+}
+
+/// As [`main`], with arguments that the caller has had a look at.
+pub fn main_with(arguments: Arguments, tests: Vec<Trial>) -> ! {
     temp::sweep();
-    let conclusion = libtest_mimic::run(&Arguments::from_args(), tests);
+    let conclusion = libtest_mimic::run(&arguments, tests);
     for (reason, count) in IGNORED.lock().unwrap_or_else(|e| e.into_inner()).iter() {
         let tests = if *count == 1 { "test" } else { "tests" };
         println!("ignored: {reason} ({count} {tests})");
