@@ -1,5 +1,6 @@
 //! What parent and child say to each other between `clone3` and `execve`.
 //!
+// ANCHOR: protocol
 //! They share one Unix socket pair, closed by exec:
 //!
 //! ```text
@@ -9,6 +10,7 @@
 //!                     end of file: exec happened, or the child was killed;
 //!                     only wait(2) can tell which
 //! ```
+// ANCHOR_END: protocol
 
 use std::cell::RefCell;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -123,6 +125,13 @@ impl ChildEnd {
         }
     }
 
+    /// Says what is still kept: before a clone, which would copy it and say it twice.
+    pub fn flush(&self) {
+        let mut kept = self.kept.borrow_mut();
+        let _ = (&self.stream).write_all(&kept.lines);
+        kept.lines.clear();
+    }
+
     /// Waits until the parent's part is done.
     pub fn wait_for_go(&self) -> Result<()> {
         self.wait_for(GO)
@@ -133,6 +142,7 @@ impl ChildEnd {
         self.wait_for(START)
     }
 
+    // ANCHOR: wait_for
     /// The end of file means that the parent died: then there is no one to run for.
     fn wait_for(&self, word: u8) -> Result<()> {
         let mut byte = [0];
@@ -141,6 +151,7 @@ impl ChildEnd {
             _ => Err(Error::new("wait for the parent: it is gone")),
         }
     }
+    // ANCHOR_END: wait_for
 
     /// Another handle on the same socket, for the recorder of steps.
     pub fn again(&self) -> Result<Self> {

@@ -63,6 +63,7 @@ impl Container {
     /// # Errors
     /// What any mechanism could not do, on either side; nothing is left then.
     /// Refused in a process with more than one thread.
+    // ANCHOR: create
     pub fn create(self) -> Result<Created> {
         refuse_threads()?;
         let Self { mut process, mut mechanisms, guarded } = self;
@@ -87,6 +88,7 @@ impl Container {
             }
         }
     }
+    // ANCHOR_END: create
 
     /// `create` and `start` in one.
     pub fn start(self) -> Result<Running> {
@@ -94,6 +96,7 @@ impl Container {
     }
 }
 
+// ANCHOR: refuse_threads
 /// clone(2) in a process with threads copies their locks as they are, held or not.
 /// Measured: of 500 children that only logged a line, 444 hung.
 pub(crate) fn refuse_threads() -> Result<()> {
@@ -105,6 +108,7 @@ pub(crate) fn refuse_threads() -> Result<()> {
         ))),
     }
 }
+// ANCHOR_END: refuse_threads
 
 /// First moment. The sentinel is born between it and the clone, so that it knows
 /// all that must be given back and holds nothing that the child holds.
@@ -134,6 +138,7 @@ fn clone(
             if cgroup.is_some() { "|CLONE_INTO_CGROUP" } else { "" }
         )
     };
+    // ANCHOR: clone
     let cloned = step(CHAPTER, call, || {
         sys::clone3(args.flags, cgroup, false).map_err(|errno| {
             flags::explain_refusal(
@@ -142,6 +147,8 @@ fn clone(
             )
         })
     });
+    // ANCHOR_END: clone
+    // ANCHOR: two_sides
     match cloned? {
         Cloned::Child => {
             drop(parent_end);
@@ -156,6 +163,7 @@ fn clone(
             Ok((child, parent_end))
         }
     }
+    // ANCHOR_END: two_sides
 }
 
 /// Waits for the news of the second birth, and reaps the first-born.
@@ -213,6 +221,7 @@ pub(crate) fn record_to(channel: &ChildEnd) -> Result<()> {
     Ok(())
 }
 
+// ANCHOR: be_born_again
 /// setns(2) for the pid namespace only counts for children to come, and once in a
 /// foreign user namespace there is no way back. So the process that joins is not
 /// the one that stays: it clones a sibling and goes.
@@ -229,6 +238,7 @@ fn be_born_again(pidfd: BorrowedFd, namespaces: u64, channel: &ChildEnd) -> Resu
             nix::sched::setns(pidfd, flags).doing(|| format!("setns({names})"))
         },
     )?;
+    channel.flush();
     match sys::clone3(0, None, true).doing(|| "clone3(CLONE_PARENT)")? {
         Cloned::Child => Ok(()),
         Cloned::Parent(pid, _) => {
@@ -237,7 +247,9 @@ fn be_born_again(pidfd: BorrowedFd, namespaces: u64, channel: &ChildEnd) -> Resu
         }
     }
 }
+// ANCHOR_END: be_born_again
 
+// ANCHOR: child_main
 /// What the container's first process does between the clone and the exec.
 fn child_main(
     mut process: Process,
@@ -276,7 +288,9 @@ fn child_main(
     step(CHAPTER, || format!("execve({:?})", program.display()), || Ok(()))?;
     Err(process.exec(&program))
 }
+// ANCHOR_END: child_main
 
+// ANCHOR: teardown
 /// Last moment, in reverse order. Everyone gets a turn; the first error is told.
 pub(crate) fn teardown(mechanisms: &mut [Box<dyn Mechanism>]) -> Result<()> {
     let mut result = Ok(());
@@ -285,6 +299,7 @@ pub(crate) fn teardown(mechanisms: &mut [Box<dyn Mechanism>]) -> Result<()> {
     }
     result
 }
+// ANCHOR_END: teardown
 
 /// A container at the brink of exec. Dropping it ends it and leaves nothing.
 pub struct Created {
@@ -293,6 +308,7 @@ pub struct Created {
 }
 
 impl Created {
+    // ANCHOR: bring_up
     /// Second moment, in both processes, up to the child's word that it is ready.
     fn bring_up(mut self) -> Result<Self> {
         for mechanism in &mut self.running.mechanisms {
@@ -305,6 +321,7 @@ impl Created {
             _ => Err(self.died("set up")),
         }
     }
+    // ANCHOR_END: bring_up
 
     /// The container's first process, as the caller's pid namespace counts.
     pub fn pid(&self) -> Pid {

@@ -49,6 +49,7 @@ thread_local! {
     static RECORDER: RefCell<Option<Recorder>> = const { RefCell::new(None) };
 }
 
+// ANCHOR: step
 /// Makes one request to the kernel, and tells the listener, if there is one.
 ///
 /// `call` is only asked for its text when somebody listens.
@@ -76,6 +77,7 @@ pub fn step<T>(
     });
     result
 }
+// ANCHOR_END: step
 
 /// True if steps are being recorded in this process.
 pub fn listening() -> bool {

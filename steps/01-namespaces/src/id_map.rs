@@ -94,6 +94,7 @@ pub struct IdMaps {
 }
 
 impl IdMaps {
+    // ANCHOR: standard
     /// The caller is root inside. The ids from 1 on are the caller's subordinate
     /// ones, where `/etc/subuid` and `/etc/subgid` grant some and newuidmap(1) and
     /// newgidmap(1) are installed; otherwise there is nobody but root.
@@ -111,14 +112,18 @@ impl IdMaps {
         }
         Self { uid: IdMap::with_subordinate(uid, &uids), gid: IdMap::with_subordinate(gid, &gids) }
     }
+    // ANCHOR_END: standard
 
+    // ANCHOR: may_set_groups
     /// False if setgroups(2) must be off inside: the kernel's price for a map that an
     /// ordinary user writes without help. Otherwise a group that exists to *deny*
     /// access could be left that way (CVE-2014-8989).
     fn may_set_groups(&self) -> bool {
         geteuid().is_root() || !(self.uid.is_single() && self.gid.is_single())
     }
+    // ANCHOR_END: may_set_groups
 
+    // ANCHOR: write_maps
     /// Writes both maps of `pid`, which has just been cloned with `CLONE_NEWUSER`.
     pub(crate) fn write(&self, pid: Pid) -> Result<()> {
         if geteuid().is_root() {
@@ -132,6 +137,7 @@ impl IdMaps {
             self.write_with_tools(pid)
         }
     }
+    // ANCHOR_END: write_maps
 
     /// More than one's own id takes a privileged helper that reads `/etc/subuid`.
     /// The two know nothing of each other and run side by side.

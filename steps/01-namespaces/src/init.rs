@@ -15,6 +15,7 @@ use crate::error::{Context, Result};
 use crate::explain::step;
 use crate::sys;
 
+// ANCHOR: become_init
 /// Splits in two: the caller goes on in the child, and execs the program; the
 /// parent stays as init, and ends as the program ends.
 pub(crate) fn become_init() -> Result<()> {
@@ -44,6 +45,7 @@ pub(crate) fn become_init() -> Result<()> {
         }
     }
 }
+// ANCHOR_END: become_init
 
 /// Ctrl-C and Ctrl-Z are for the program, and init must not stop with it: it gets
 /// a process group of its own, in the foreground of the terminal, if there is one.
@@ -55,6 +57,7 @@ fn take_foreground() {
     }
 }
 
+// ANCHOR: serve
 /// Forwards and reaps until the program has ended.
 fn serve(program: Pid, signals: &SigSet) -> Exit {
     loop {
@@ -70,7 +73,9 @@ fn serve(program: Pid, signals: &SigSet) -> Exit {
         }
     }
 }
+// ANCHOR_END: serve
 
+// ANCHOR: reap_all
 /// Reaps everything that has ended; the program's end, if it is among them.
 fn reap_all(program: Pid) -> Option<Exit> {
     let mut exit = None;
@@ -88,3 +93,4 @@ fn reap_all(program: Pid) -> Option<Exit> {
         }
     }
 }
+// ANCHOR_END: reap_all

@@ -20,6 +20,7 @@ pub struct Join {
 }
 
 impl Join {
+    // ANCHOR: join_pid
     /// The namespaces of process `pid`, a container's first one.
     ///
     /// # Errors
@@ -40,8 +41,10 @@ impl Join {
             flags => Ok(Self { pidfd: Some(pidfd), flags }),
         }
     }
+    // ANCHOR_END: join_pid
 }
 
+// ANCHOR: foreign_namespaces
 /// Those in which `pid` lives and we do not. An inode of `/proc/PID/ns` is the
 /// namespace's identity; see namespaces(7).
 fn foreign_namespaces(pid: Pid) -> Result<u64> {
@@ -66,6 +69,7 @@ fn foreign_namespaces(pid: Pid) -> Result<u64> {
     }
     Ok(foreign)
 }
+// ANCHOR_END: foreign_namespaces
 
 impl Mechanism for Join {
     fn before_clone(&mut self, args: &mut CloneArgs) -> Result<()> {

@@ -54,6 +54,7 @@ fn main() {
     })
 }
 
+// ANCHOR: run
 impl Run {
     fn act(self) -> Result<u8> {
         let args = &self.args;
@@ -65,6 +66,7 @@ impl Run {
         finish(container, &args.process)
     }
 }
+// ANCHOR_END: run
 
 impl Exec {
     fn act(self) -> Result<u8> {

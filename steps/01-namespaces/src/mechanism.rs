@@ -11,6 +11,7 @@ use crate::Result;
 /// The moments come in this order, and each is walked through all mechanisms
 /// in the order in which they were added, `teardown` in reverse:
 ///
+// ANCHOR: moments
 /// ```text
 ///            parent                         child
 ///   before_clone   flags, cgroup fd
@@ -21,6 +22,8 @@ use crate::Result;
 ///          start ──────────────────────────▶ execve
 ///   teardown       after exit, or a failed start
 /// ```
+// ANCHOR_END: moments
+// ANCHOR: mechanism
 pub trait Mechanism {
     /// Parent, before the clone: add flags, offer a cgroup fd, take what must
     /// be taken (a name, an address), so that a conflict costs no process.
@@ -50,7 +53,9 @@ pub trait Mechanism {
         Ok(())
     }
 }
+// ANCHOR_END: mechanism
 
+// ANCHOR: clone_args
 /// What `clone3` will be asked for.
 #[derive(Debug, Default)]
 pub struct CloneArgs {
@@ -62,6 +67,7 @@ pub struct CloneArgs {
     /// a process in them, and which of its namespaces (`CLONE_NEW*`).
     pub join: Option<(OwnedFd, u64)>,
 }
+// ANCHOR_END: clone_args
 
 /// The child, from the parent's side, between the clone and the exec.
 #[derive(Debug)]

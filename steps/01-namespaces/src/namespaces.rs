@@ -27,6 +27,7 @@ impl Namespaces {
         Self { flags: 0, hostname: None, domainname: None, maps: None }
     }
 
+    // ANCHOR: container_flags
     /// What a container gets by default: pid, mount, uts, ipc, net and cgroup.
     pub fn container() -> Self {
         let flags = libc::CLONE_NEWPID
@@ -37,6 +38,7 @@ impl Namespaces {
             | libc::CLONE_NEWCGROUP;
         Self { flags: flags as u64, ..Self::none() }
     }
+    // ANCHOR_END: container_flags
 
     /// The container shares one of the caller's namespaces: `libc::CLONE_NEWNET`.
     pub fn without(mut self, flag: i32) -> Self {
@@ -88,6 +90,7 @@ impl Mechanism for Namespaces {
         }
     }
 
+    // ANCHOR: in_child
     fn in_child(&self) -> Result<()> {
         if self.maps.is_some() {
             userns::become_root()?;
@@ -111,8 +114,10 @@ impl Mechanism for Namespaces {
         }
         Ok(())
     }
+    // ANCHOR_END: in_child
 }
 
+// ANCHOR: make_mounts_private
 /// A new mount namespace starts as a copy whose mounts still tell the original of
 /// every change. Cut that, or the container's mounts would appear on the host.
 pub(crate) fn make_mounts_private() -> Result<()> {
@@ -126,3 +131,4 @@ pub(crate) fn make_mounts_private() -> Result<()> {
         },
     )
 }
+// ANCHOR_END: make_mounts_private

@@ -14,6 +14,7 @@ use crate::mechanism::Mechanism;
 #[derive(Debug, Clone, Copy)]
 pub struct Proc;
 
+// ANCHOR: proc
 impl Mechanism for Proc {
     fn in_child(&self) -> Result<()> {
         step(
@@ -37,3 +38,4 @@ impl Mechanism for Proc {
         )
     }
 }
+// ANCHOR_END: proc

@@ -61,6 +61,7 @@ impl Process {
         unistd::dup2_stderr(&stderr).doing(|| "duplicate standard error")
     }
 
+    // ANCHOR: prepare
     /// Makes the process what the program expects to be: in its directory, with
     /// its umask, with no signal blocked or ignored, with no descriptor of ours.
     pub(crate) fn prepare(&mut self) -> Result<()> {
@@ -72,6 +73,7 @@ impl Process {
             .doing(|| "unblock the signals")?;
         sys::close_on_exec_from(3).doing(|| "mark the open descriptors close-on-exec")
     }
+    // ANCHOR_END: prepare
 
     /// `HOME`, where nobody has set it, is what the container's `/etc/passwd` says.
     fn set_home(&mut self) {
@@ -84,6 +86,7 @@ impl Process {
         }
     }
 
+    // ANCHOR: enter_cwd
     /// chdir(2), and a look at where that led: a `/proc/self/fd/N` of ours would
     /// lead out of the container (CVE-2024-21626).
     fn enter_cwd(&self) -> Result<()> {
@@ -94,6 +97,7 @@ impl Process {
             _ => Err(Error::new(what()).hint("it is outside of the container")),
         }
     }
+    // ANCHOR_END: enter_cwd
 
     /// The program's path: looked up in `PATH` where its name has no slash, as a
     /// shell does it.

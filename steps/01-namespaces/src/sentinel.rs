@@ -89,8 +89,9 @@ fn stand_guard(mechanisms: &mut [Box<dyn Mechanism>], socket: &UnixStream) -> Re
 }
 
 /// Leaves everything that the sentinel was born with: the session, so that Ctrl-C
-/// is not for it, the name, and the descriptors. Whoever reads our output must see its end when the container ends, not when the sentinel
-/// does. Each number stays taken, by `/dev/null`: some mechanism still holds it.
+/// is not for it, the name, and the descriptors: whoever reads our output must see its
+/// end when the container ends, not when the sentinel does. Each number stays taken, by
+/// `/dev/null`: some mechanism still holds it.
 fn retire(socket: &UnixStream) -> Result<()> {
     unistd::setsid().doing(|| "setsid()")?;
     prctl::set_name(c"sentinel").doing(|| "prctl(PR_SET_NAME)")?;

@@ -22,6 +22,7 @@ pub(crate) enum Cloned {
     Child,
 }
 
+// ANCHOR: clone3
 /// clone3(2) without a shared memory: it returns twice, like fork(2).
 ///
 /// `as_sibling` makes the new process a child of the caller's parent
@@ -60,6 +61,7 @@ pub(crate) fn clone3(
         }
     }
 }
+// ANCHOR_END: clone3
 
 /// fork(2): the child's pid in the parent, nothing in the child. Safe only in a
 /// process with a single thread, as [`clone3`].

@@ -132,6 +132,7 @@ impl Mechanism for User {
 }
 
 impl Ids {
+    // ANCHOR: assume
     /// Groups first: without root they could not be changed any more.
     fn assume(&self) -> Result<()> {
         let Self { uid, gid, groups } = self;
@@ -152,6 +153,7 @@ impl Ids {
         )
         .map_err(not_mapped)
     }
+    // ANCHOR_END: assume
 
     /// Programs open `/dev/stdout` again (to log there) or their terminal. What was
     /// made for this container, its terminal and its pipes, must let them.

@@ -119,6 +119,7 @@ fn prepare(channel: &ChildEnd) -> Result<()> {
     make_mounts_private()
 }
 
+// ANCHOR: become_root
 /// In a new user namespace with its maps written: become the root that they name.
 /// Until then the process is whoever it was, seen from inside: perhaps nobody.
 pub(crate) fn become_root() -> Result<()> {
@@ -133,3 +134,4 @@ pub(crate) fn become_root() -> Result<()> {
         },
     )
 }
+// ANCHOR_END: become_root

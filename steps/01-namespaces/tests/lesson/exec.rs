@@ -71,6 +71,9 @@ fn joins(who: Who) {
     assert_eq!(sleeper.exec(who, "", script).ok(), "sleep\nsleeper\n0\n0\n");
     assert_eq!(sleeper.exec(who, "", "exit 42").code, 42);
     assert_eq!(sleeper.exec(who, "", "kill -9 $$").code, 137);
+    // The process that joins is born twice, what it did is told once.
+    let timeline = sleeper.exec(who, "--explain", "true").err;
+    assert_eq!(timeline.matches("setns(").count(), 1, "{timeline}");
 }
 
 fn joins_anothers(_: Who) {
