@@ -123,6 +123,13 @@ impl Client {
         self.call(Method::GET, path, None::<&()>).await
     }
 
+    /// `GET`, with the answer as it comes.
+    pub async fn text(&self, path: &str) -> anyhow::Result<String> {
+        let body = self.send(Method::GET, path, None, false).await?.into_body();
+        let bytes = body.collect().await.context("read the engine's answer")?.to_bytes();
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
     /// A request without a body whose answer is its status. False if nothing had
     /// to be changed.
     pub async fn post(&self, path: &str) -> anyhow::Result<bool> {

@@ -6,7 +6,9 @@ mod client;
 mod daemon;
 mod engine;
 mod runtime;
+mod shape;
 mod store;
+mod template;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -60,7 +62,10 @@ fn refuse_usage(usage: &clap::Error) -> ExitCode {
 /// The exit code that an error asks for.
 fn exit_code_in(error: &anyhow::Error) -> Option<u8> {
     let refused = error.downcast_ref::<Refused>().map(|refused| refused.exit_code);
-    refused.or_else(|| error.downcast_ref::<namespaces::Error>().map(|error| error.exit_code))
+    let wrong = error.downcast_ref::<cli::format::Wrong>().map(|wrong| wrong.exit_code);
+    refused
+        .or(wrong)
+        .or_else(|| error.downcast_ref::<namespaces::Error>().map(|error| error.exit_code))
 }
 
 fn act(cli: Cli) -> anyhow::Result<ExitCode> {

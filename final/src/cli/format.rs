@@ -1,277 +1,227 @@
-//! How listings are printed: a table, ids only, JSON, or through a template.
+//! How Docker shows things: `--format`, `--quiet`, tables, JSON.
+//!
+//! For another command:
+//!
+//! - a list (`ps`, `network ls`): [`Format::new`] with the columns of its table, then
+//!   [`Format::print`] with a [`Row`] for each thing and the columns' headings;
+//! - lines that come one by one (`stats`, `events`): [`Format::new`], then
+//!   [`Format::line`] for each;
+//! - one object (`info`, `version`): [`object`];
+//! - objects by name (`inspect` of any noun): [`super::inspect::Inspector`].
+//!
+//! What users write after `--format` is a Go template: [`crate::template`].
 
-use std::fmt::Write;
+use anyhow::Result;
+use serde_json::Value as Json;
 
-use anyhow::{Result, bail};
-use bollard_stubs::models::PortSummary;
-use serde_json::Value;
-
+pub use super::human::{ellipsis, heading, ports, short, size};
 use super::out;
-use super::table::Table;
+use super::table;
+use crate::template::Template;
+use crate::template::value::{Field, Map, Method, Struct, Value};
 
-/// What `--format` and `--quiet` ask for.
-pub enum Format {
-    /// A table of these columns.
-    Table(Vec<String>),
-    /// The id of each row.
-    Ids,
-    /// A line of JSON for each row.
-    Json,
-    /// A line made by a template for each row.
-    Template(Template),
+/// A template that is wrong, or does not fit. `{0}` is Docker's sentence.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Wrong {
+    message: String,
+    /// Docker's exit code: 64 for what is no template at all, in some commands.
+    pub exit_code: u8,
+}
+
+impl Wrong {
+    /// A sentence, and Docker's exit code.
+    pub fn new(message: impl Into<String>, exit_code: u8) -> Self {
+        Self { message: message.into(), exit_code }
+    }
+}
+
+/// One thing of a list, as the fields that Docker's templates know.
+pub struct Row(Json, Vec<(String, String)>);
+
+impl From<Json> for Row {
+    fn from(fields: Json) -> Self {
+        Self(fields, Vec::new())
+    }
+}
+
+impl Row {
+    /// With labels, for `{{.Label "key"}}`.
+    pub fn labels<'a>(
+        mut self,
+        labels: impl IntoIterator<Item = (&'a String, &'a String)>,
+    ) -> Self {
+        self.1 = labels.into_iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+        self
+    }
+
+    fn value(&self, of: &str, with_labels: bool) -> Value {
+        let map = self.0.as_object();
+        let field = |(name, value): (&String, &Json)| {
+            let name: std::rc::Rc<str> = name.as_str().into();
+            Field { name: name.clone(), json: Some(name), value: row_value(value) }
+        };
+        let mut fields: Vec<_> = map.into_iter().flatten().map(field).collect();
+        if with_labels {
+            let labels = self.1.clone();
+            let label = move |wanted: &str| {
+                let found = labels.iter().find(|(key, _)| key == wanted);
+                found.map_or("", |(_, value)| value.as_str()).into()
+            };
+            fields.push(method("Label", label));
+        }
+        Value::Struct(Struct { name: of.into(), fields, escaped: true }.into())
+    }
+}
+
+/// What a row has not is a pointer to nothing.
+fn row_value(value: &Json) -> Value {
+    if value.is_null() { Value::Nil("*string".into()) } else { value.into() }
+}
+
+fn method(name: &str, call: impl Fn(&str) -> Value + 'static) -> Field {
+    let method = Method { name: name.into(), call: Box::new(call) };
+    Field { name: name.into(), json: None, value: Value::Method(method.into()) }
+}
+
+/// What `--format` and `--quiet` ask of a list.
+pub struct Format {
+    template: Template,
+    /// With headings, and columns under each other.
+    table: bool,
+    /// Go's name of a row, for messages.
+    of: &'static str,
+    /// What Docker says before the reason why a row does not fit.
+    prefix: &'static str,
 }
 
 impl Format {
-    /// Reads the options.
+    /// Reads the options. The columns are those of the table that is shown unasked;
+    /// the first field of a row that is shown `quiet`ly is its `ID`.
+    ///
+    /// # Errors
+    /// A template that is none.
     pub fn new(format: Option<&str>, quiet: bool, columns: &[&str]) -> Result<Self> {
-        Ok(match format {
-            _ if quiet && format.is_none() => Self::Ids,
-            None | Some("" | "table") => {
-                Self::Table(columns.iter().map(|c| (*c).to_owned()).collect())
-            }
-            Some("json") => Self::Json,
-            Some(text) => match text.strip_prefix("table ") {
-                Some(template) => Self::Table(Template::parse(template)?.fields()),
-                None => Self::Template(Template::parse(text)?),
+        let columns: Vec<_> = columns.iter().map(|column| format!("{{{{.{column}}}}}")).collect();
+        Self::with_table(format, quiet, &columns.join("\t"))
+    }
+
+    /// As [`Format::new`], with the template of a table's row.
+    ///
+    /// # Errors
+    /// As for [`Format::new`].
+    pub fn with_table(format: Option<&str>, quiet: bool, row: &str) -> Result<Self> {
+        let format = format.unwrap_or_default();
+        if quiet && !matches!(format, "" | "table") {
+            out::tell(
+                "WARNING: Ignoring custom format, because both --format and --quiet are set.",
+            );
+        }
+        let (table, text) = match format {
+            _ if quiet => (false, "{{.ID}}".to_owned()),
+            "" | "table" => (true, row.to_owned()),
+            "json" => (false, "{{json .}}".to_owned()),
+            text => match text.strip_prefix("table") {
+                Some(row) => (true, unescape(row.trim_matches(' '))),
+                None => (false, unescape(text.trim_matches(' '))),
             },
-        })
+        };
+        let prefix = "template parsing error";
+        let template =
+            Template::parse(&text).map_err(|why| Wrong::new(format!("{prefix}: {why}"), 1))?;
+        Ok(Self { template, table, of: "*formatter.Context", prefix })
+    }
+
+    /// With Go's name of a row, which messages tell: `*formatter.volumeContext`.
+    pub fn of(mut self, name: &'static str) -> Self {
+        self.of = name;
+        self
+    }
+
+    /// With what Docker says before the reason why a row does not fit.
+    pub fn saying(mut self, prefix: &'static str) -> Self {
+        self.prefix = prefix;
+        self
+    }
+
+    /// True if a column is shown: for what is only worth its price if it is.
+    pub fn shows(&self, column: &str) -> bool {
+        self.template.fields().iter().any(|field| field == column)
     }
 
     /// Prints all rows, a table with `header`'s headings.
-    pub fn print(&self, rows: Vec<Value>, header: fn(&str) -> String) -> Result<()> {
-        let mut out = String::new();
-        match self {
-            Self::Table(columns) => {
-                let mut table = Table::new(columns.iter().map(|column| header(column)));
-                for row in &rows {
-                    table.row(columns.iter().map(|column| field(row, column)));
-                }
-                out = table.to_string();
-            }
-            Self::Ids => {
-                rows.iter().try_for_each(|row| writeln!(out, "{}", field(row, "ID")))?;
-            }
-            Self::Json => rows.iter().try_for_each(|row| writeln!(out, "{row}"))?,
-            Self::Template(template) => {
-                for row in &rows {
-                    writeln!(out, "{}", template.render(row)?)?;
-                }
-            }
+    ///
+    /// # Errors
+    /// A template that does not fit the rows, and as for [`out::text`].
+    pub fn print<R: Into<Row>>(&self, rows: Vec<R>, header: fn(&str) -> String) -> Result<()> {
+        let mut text = String::new();
+        for row in rows {
+            text.push_str(&self.render(&row.into())?);
+            text.push('\n');
         }
-        out::text(out)
+        match self.table {
+            true => out::text(table::align(&(self.headings(header)? + "\n" + &text))),
+            false => out::text(text),
+        }
     }
-}
 
-/// A template in the form that Docker users write: text, `{{.Field.Of.Field}}` and
-/// `{{json .Field}}`. Go's whole language is not spoken; what is not understood is
-/// refused, never printed wrongly.
-pub struct Template(Vec<Piece>);
+    /// A row's line, without its end.
+    ///
+    /// # Errors
+    /// A template that does not fit the row.
+    pub fn render(&self, row: &Row) -> Result<String> {
+        let text = self.template.render(&row.value(self.of, self.shows("Label")));
+        text.map_err(|why| Wrong::new(format!("{}: {why}", self.prefix), 1).into())
+    }
 
-enum Piece {
-    Text(String),
-    Field { path: Vec<String>, json: bool },
-}
+    /// Prints one row by itself, whatever its columns.
+    ///
+    /// # Errors
+    /// As for [`Format::print`].
+    pub fn line(&self, row: impl Into<Row>) -> Result<()> {
+        out::line(self.render(&row.into())?)
+    }
 
-impl Template {
-    /// Reads a template.
-    pub fn parse(text: &str) -> Result<Self> {
-        let text = text.replace("\\t", "\t").replace("\\n", "\n");
-        let mut pieces = Vec::new();
-        let mut rest = text.as_str();
-        while let Some((before, tail)) = rest.split_once("{{") {
-            let Some((inside, after)) = tail.split_once("}}") else {
-                bail!("template {text:?}: there is a {{{{ without its }}}}");
+    /// True if there are headings.
+    pub fn is_table(&self) -> bool {
+        self.table
+    }
+
+    /// The headings, with tabs between them.
+    ///
+    /// # Errors
+    /// A template that does not fit headings.
+    pub fn headings(&self, header: fn(&str) -> String) -> Result<String> {
+        let fields = self.template.fields();
+        let known = fields.into_iter().map(|field| (field.clone(), header(&field).into()));
+        let mut entries: std::collections::BTreeMap<String, Value> = known.collect();
+        if entries.contains_key("Label") {
+            let label = |key: &str| {
+                let last = key.rsplit('.').next().unwrap_or(key);
+                last.replace(['-', '_'], " ").into()
             };
-            pieces.push(Piece::Text(before.to_owned()));
-            pieces.push(Self::field(inside.trim(), &text)?);
-            rest = after;
+            entries.insert("Label".into(), method("Label", label).value);
         }
-        pieces.push(Piece::Text(rest.to_owned()));
-        Ok(Self(pieces))
-    }
-
-    fn field(inside: &str, text: &str) -> Result<Piece> {
-        let (json, path) = match inside.strip_prefix("json ") {
-            Some(path) => (true, path.trim()),
-            None => (false, inside),
-        };
-        let simple = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        match path.strip_prefix('.') {
-            Some(path) if path.chars().all(simple) => {
-                let path = path.split('.').filter(|name| !name.is_empty()).map(str::to_owned);
-                Ok(Piece::Field { path: path.collect(), json })
-            }
-            _ => bail!(
-                "template {text:?}: {{{{{inside}}}}} is not understood; write {{{{.Field}}}} or {{{{json .Field}}}}"
-            ),
-        }
-    }
-
-    /// The first names of all fields.
-    fn fields(&self) -> Vec<String> {
-        let names = self.0.iter().filter_map(|piece| match piece {
-            Piece::Field { path, .. } => path.first().cloned(),
-            Piece::Text(_) => None,
-        });
-        names.collect()
-    }
-
-    /// The text for one object.
-    pub fn render(&self, object: &Value) -> Result<String> {
-        let mut out = String::new();
-        for piece in &self.0 {
-            match piece {
-                Piece::Text(text) => out.push_str(text),
-                Piece::Field { path, json } => {
-                    let value = lookup(object, path)?;
-                    out.push_str(&if *json { value.to_string() } else { plain(value) });
-                }
-            }
-        }
-        Ok(out)
+        let map = Map { entries, of: "string".into(), zero: "".into(), nil: false };
+        let text = self.template.headings(&Value::Map(map.into()));
+        text.map_err(|why| Wrong::new(format!("{}: {why}", self.prefix), 1).into())
     }
 }
 
-/// Field names are as the API writes them; a difference of case is forgiven where
-/// it is the only one.
-fn lookup<'a>(object: &'a Value, path: &[String]) -> Result<&'a Value> {
-    let mut value = object;
-    for name in path {
-        let found = match value {
-            Value::Object(map) => map.get(name).or_else(|| {
-                map.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
-            }),
-            _ => None,
-        };
-        match found {
-            Some(found) => value = found,
-            None => bail!("template: there is no field {name} in .{}", path.join(".")),
-        }
-    }
-    Ok(value)
+/// In lists, and only there, `\t` and `\n` need not be written in quotes.
+pub fn unescape(text: &str) -> String {
+    text.replace("\\t", "\t").replace("\\n", "\n")
 }
 
-/// A value as Go's templates print it.
-fn plain(value: &Value) -> String {
-    match value {
-        Value::Null => "<no value>".into(),
-        Value::String(text) => text.clone(),
-        Value::Array(items) => {
-            format!("[{}]", items.iter().map(plain).collect::<Vec<_>>().join(" "))
-        }
-        Value::Object(map) => {
-            let pairs = map.iter().map(|(key, value)| format!("{key}:{}", plain(value)));
-            format!("map[{}]", pairs.collect::<Vec<_>>().join(" "))
-        }
-        other => other.to_string(),
+/// Prints one object through a template, or as JSON in one line.
+///
+/// # Errors
+/// A template that is none (64), or does not fit the object (1).
+pub fn object(format: &str, object: &Value) -> Result<()> {
+    if format == "json" {
+        return out::line(object.json());
     }
-}
-
-/// The text of a row's field; empty where it has none.
-pub fn field(row: &Value, name: &str) -> String {
-    row.get(name).map(plain).unwrap_or_default()
-}
-
-/// `RunningFor` is `RUNNING FOR`.
-pub fn heading(field: &str) -> String {
-    let mut heading = String::new();
-    for (at, c) in field.char_indices() {
-        let before = field[..at].chars().last();
-        if c.is_uppercase() && before.is_some_and(char::is_lowercase) {
-            heading.push(' ');
-        }
-        heading.extend(c.to_uppercase());
-    }
-    heading
-}
-
-/// The first 12 digits of an id, without its algorithm.
-pub fn short(id: &str) -> &str {
-    let digits = id.strip_prefix("sha256:").unwrap_or(id);
-    &digits[..digits.len().min(12)]
-}
-
-/// At most `width` characters, the last one an ellipsis if some are left out.
-pub fn ellipsis(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
-        return text.to_owned();
-    }
-    text.chars().take(width - 1).chain(['…']).collect()
-}
-
-/// A size in powers of 1000 with three digits, as Docker prints it: `1.24MB`.
-pub fn size(bytes: i64) -> String {
-    let mut value = bytes as f64;
-    let mut unit = "B";
-    for next in ["kB", "MB", "GB", "TB", "PB"] {
-        if value < 1000.0 {
-            break;
-        }
-        value /= 1000.0;
-        unit = next;
-    }
-    let decimals = if value >= 100.0 || unit == "B" {
-        0
-    } else if value >= 10.0 {
-        1
-    } else {
-        2
-    };
-    let digits = format!("{value:.decimals$}");
-    let digits = if digits.contains('.') {
-        digits.trim_end_matches('0').trim_end_matches('.')
-    } else {
-        &digits
-    };
-    format!("{digits}{unit}")
-}
-
-/// `0.0.0.0:8080->80/tcp, 443/tcp`
-pub fn ports(ports: &[PortSummary]) -> String {
-    let mut lines: Vec<_> = ports
-        .iter()
-        .map(|port| {
-            let typ = port.typ.map(|typ| typ.to_string()).unwrap_or_else(|| "tcp".into());
-            match (port.public_port, &port.ip) {
-                (Some(public), Some(ip)) if ip.contains(':') => {
-                    format!("[{ip}]:{public}->{}/{typ}", port.private_port)
-                }
-                (Some(public), ip) => {
-                    let ip = ip.as_deref().unwrap_or("0.0.0.0");
-                    format!("{ip}:{public}->{}/{typ}", port.private_port)
-                }
-                (None, _) => format!("{}/{typ}", port.private_port),
-            }
-        })
-        .collect();
-    lines.sort();
-    lines.join(", ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn a_template_prints_fields_and_json() {
-        let object = json!({"State": {"Status": "running", "Pid": 7}, "Args": ["a", "b"]});
-        let render = |text: &str| Template::parse(text).unwrap().render(&object).unwrap();
-        assert_eq!(render("{{.State.Status}}:{{ .State.Pid }}"), "running:7");
-        assert_eq!(render("{{json .Args}} {{.Args}}"), r#"["a","b"] [a b]"#);
-    }
-
-    #[test]
-    fn a_template_that_is_not_understood_is_refused() {
-        for text in ["{{range .x}}", "{{.a", "{{if .b}}x{{end}}"] {
-            assert!(Template::parse(text).is_err(), "{text}");
-        }
-        assert!(Template::parse("{{.Nope}}").unwrap().render(&json!({})).is_err());
-    }
-
-    #[test]
-    fn sizes_have_three_digits() {
-        let said: Vec<_> = [0, 999, 1000, 1240, 12_345_678, 123_456_789].map(size).into();
-        assert_eq!(said, ["0B", "999B", "1kB", "1.24kB", "12.3MB", "123MB"]);
-    }
+    let template = Template::parse(format)
+        .map_err(|why| Wrong::new(format!("template parsing error: {why}"), 64))?;
+    out::line(template.render(object).map_err(|why| Wrong::new(why, 1))?)
 }

@@ -6,6 +6,7 @@ pub mod doctor;
 pub mod exec;
 pub mod explain;
 pub mod format;
+pub mod human;
 pub mod images;
 pub mod inspect;
 pub mod logs;

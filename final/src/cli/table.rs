@@ -1,35 +1,66 @@
-//! Columns, aligned.
+//! Columns, aligned as Go's text/tabwriter aligns them, with Docker's measures.
 
-use std::fmt;
+/// The narrowest column.
+const NARROWEST: usize = 10;
+/// Blanks between two columns, at least.
+const BETWEEN: usize = 3;
 
-/// Rows of text, the first of them the headings.
-pub struct Table(Vec<Vec<String>>);
+/// Puts the cells of each line, which tabs end, under each other.
+///
+/// A column is a run of lines that have a cell there: a line with fewer cells parts
+/// those above it from those below.
+pub fn align(text: &str) -> String {
+    let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split('\t').collect()).collect();
+    let mut out = String::new();
+    block(&lines, &mut Vec::new(), &mut out);
+    out
+}
 
-impl Table {
-    /// A table with these headings.
-    pub fn new(headings: impl Iterator<Item = String>) -> Self {
-        Self(vec![headings.collect()])
-    }
-
-    /// Adds a row.
-    pub fn row(&mut self, cells: impl Iterator<Item = String>) {
-        self.0.push(cells.collect());
+/// Writes lines whose first columns have these widths.
+fn block(lines: &[Vec<&str>], widths: &mut Vec<usize>, out: &mut String) {
+    let column = widths.len();
+    let has_cell = |line: &Vec<&str>| line.len() > column + 1;
+    let mut rest = lines;
+    while !rest.is_empty() {
+        let plain = rest.iter().take_while(|line| !has_cell(line)).count();
+        rest[..plain].iter().for_each(|line| write(line, widths, out));
+        rest = &rest[plain..];
+        let run = rest.iter().take_while(|line| has_cell(line)).count();
+        if run > 0 {
+            let width = rest[..run].iter().map(|line| line[column].chars().count()).max();
+            widths.push((width.unwrap_or(0) + BETWEEN).max(NARROWEST));
+            block(&rest[..run], widths, out);
+            widths.pop();
+            rest = &rest[run..];
+        }
     }
 }
 
-impl fmt::Display for Table {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let columns = self.0[0].len();
-        let width =
-            |column: usize| self.0.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-        let widths: Vec<_> = (0..columns).map(width).collect();
-        for row in &self.0 {
-            let (last, cells) = row.split_last().expect("a table has columns");
-            for (cell, width) in cells.iter().zip(&widths) {
-                write!(f, "{cell:<width$}   ")?;
-            }
-            writeln!(f, "{last}")?;
+fn write(line: &[&str], widths: &[usize], out: &mut String) {
+    for (column, cell) in line.iter().enumerate() {
+        out.push_str(cell);
+        if let Some(width) = widths.get(column) {
+            out.extend(std::iter::repeat_n(' ', width.saturating_sub(cell.chars().count())));
         }
-        Ok(())
+    }
+    out.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell_and_ten_at_least() {
+        let table = align("ID\tIMAGE\tNAMES\n1\ta-long-image\tx\n");
+        assert_eq!(table, "ID        IMAGE          NAMES\n1         a-long-image   x\n");
+    }
+
+    #[test]
+    fn a_line_without_cells_parts_columns() {
+        assert_eq!(
+            align("a\tb\nplain\nlonger than ten\tb\n"),
+            "a         b\nplain\nlonger than ten   b\n"
+        );
     }
 }
