@@ -139,6 +139,7 @@ fn explain_refusal(kind: &str, error: Error) -> Error {
     }
 }
 
+// ANCHOR: mount_bind
 /// open_tree, mount_setattr, move_mount.
 fn mount_bind(root: &Root, bind: &Bind, taken: &[Option<OwnedFd>]) -> Result<()> {
     let doing = || format!("bind {} on {}", bind.source.display(), bind.destination.display());
@@ -157,7 +158,9 @@ fn mount_bind(root: &Root, bind: &Bind, taken: &[Option<OwnedFd>]) -> Result<()>
     refuse_proc(&target, &bind.destination)?;
     sys::move_mount(tree.as_fd(), target.as_fd()).doing(doing)
 }
+// ANCHOR_END: mount_bind
 
+// ANCHOR: open_source
 /// A detached copy of a part of the host's tree.
 pub(crate) fn open_source(
     source: &Path,
@@ -184,7 +187,9 @@ pub(crate) fn open_source(
         }
     }
 }
+// ANCHOR_END: open_source
 
+// ANCHOR: restrict
 fn restrict(tree: &OwnedFd, bind: &Bind) -> nix::Result<()> {
     let (propagation, all) = bind.propagation.bits();
     if all == bind.recursive_flags {
@@ -193,11 +198,13 @@ fn restrict(tree: &OwnedFd, bind: &Bind) -> nix::Result<()> {
     sys::mount_setattr(tree.as_fd(), 0, propagation, all)?;
     sys::mount_setattr(tree.as_fd(), bind.flags.bits(), 0, bind.recursive_flags)
 }
+// ANCHOR_END: restrict
 
 fn is_dir(fd: BorrowedFd) -> nix::Result<bool> {
     Ok(SFlag::from_bits_truncate(fstat(fd)?.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFDIR)
 }
 
+// ANCHOR: directory
 /// The directory to mount on, made if it is missing. `exact`: with no link on the way.
 fn directory(root: &Root, path: &Path, exact: bool) -> Result<OwnedFd> {
     let find = || if exact { root.resolve_plain(path) } else { root.resolve(path) };
@@ -212,6 +219,7 @@ fn directory(root: &Root, path: &Path, exact: bool) -> Result<OwnedFd> {
         Err(errno) => Err(no_place(path, errno)),
     }
 }
+// ANCHOR_END: directory
 
 /// The file to mount on, made if it is missing.
 fn file(root: &Root, path: &Path) -> Result<OwnedFd> {
@@ -263,6 +271,7 @@ const REPLACEABLE: [&str; 8] = [
     "/proc/uptime",
 ];
 
+// ANCHOR: refuse_proc
 /// A mount over /proc would deceive whoever sets up the container through it
 /// (CVE-2019-16884), so the place itself is asked where it lies, not its name.
 fn refuse_proc(target: &OwnedFd, destination: &Path) -> Result<()> {
@@ -274,6 +283,7 @@ fn refuse_proc(target: &OwnedFd, destination: &Path) -> Result<()> {
     Err(Error::new(format!("mount on {}: it is inside of /proc", destination.display()))
         .hint("choose another path in the container"))
 }
+// ANCHOR_END: refuse_proc
 
 /// Makes `root` the root of this mount namespace and lets go of the old one.
 ///

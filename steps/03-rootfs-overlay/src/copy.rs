@@ -28,6 +28,7 @@ use crate::{Root, sys};
 /// copy was interrupted, and is done again.
 const UNFINISHED: &str = ".coracle-copy-unfinished";
 
+// ANCHOR: copy_up
 /// Copies the directory `from` of the container into `source` of the host (`subpath` in
 /// it), if that is an empty directory: contents, owners, modes, times, extended
 /// attributes, hard links.
@@ -58,7 +59,9 @@ pub(crate) fn copy_up(
     }
     copy_marked(&from, into).doing(doing)
 }
+// ANCHOR_END: copy_up
 
+// ANCHOR: copy_marked
 fn copy_marked(from: &OwnedFd, into: BorrowedFd) -> nix::Result<()> {
     match mknodat(into, UNFINISHED, SFlag::S_IFREG, Mode::S_IRUSR, 0) {
         Ok(()) | Err(Errno::EEXIST) => {}
@@ -74,6 +77,7 @@ fn copy_marked(from: &OwnedFd, into: BorrowedFd) -> nix::Result<()> {
     fchmod(into, mode(&attributes))?;
     set_times(into, OsStr::new("."), &attributes)
 }
+// ANCHOR_END: copy_marked
 
 struct Copy<'v> {
     /// The volume.

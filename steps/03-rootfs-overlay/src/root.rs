@@ -59,6 +59,7 @@ impl Root {
         self.openat2(path.as_ref(), flags, mode, ResolveFlag::empty())
     }
 
+    // ANCHOR: openat2
     fn openat2(
         &self,
         path: &Path,
@@ -80,6 +81,7 @@ impl Root {
             }
         }
     }
+    // ANCHOR_END: openat2
 
     /// The file at `path` as an `O_PATH` descriptor: a name that cannot be redirected.
     pub fn resolve(&self, path: impl AsRef<Path>) -> nix::Result<OwnedFd> {

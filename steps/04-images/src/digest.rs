@@ -13,10 +13,12 @@ use sha2::Sha256;
 
 use crate::error::{Error, Result};
 
+// ANCHOR: digest
 /// The SHA-256 of some bytes. See "Digests" in the OCI image specification.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Digest([u8; 32]);
+// ANCHOR_END: digest
 
 impl Digest {
     /// The digest of these bytes.
@@ -131,6 +133,7 @@ impl<R: Read> VerifyingReader<R> {
     }
 }
 
+// ANCHOR: verifying_reader
 impl<R: Read> Read for VerifyingReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let Some(hasher) = &mut self.hasher else { return Ok(0) };
@@ -146,11 +149,13 @@ impl<R: Read> Read for VerifyingReader<R> {
         Ok(count)
     }
 }
+// ANCHOR_END: verifying_reader
 
 fn mismatch(what: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
+// ANCHOR: verify
 /// Compares what came with what was asked for.
 pub(crate) fn verify(hasher: Hasher, digest: Digest, size: u64) -> Result<()> {
     let length = hasher.length();
@@ -167,6 +172,7 @@ pub(crate) fn verify(hasher: Hasher, digest: Digest, size: u64) -> Result<()> {
     }
     Ok(())
 }
+// ANCHOR_END: verify
 
 #[cfg(test)]
 mod tests {

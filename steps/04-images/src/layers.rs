@@ -167,6 +167,7 @@ impl NewLayer {
         Ok(())
     }
 
+    // ANCHOR: commit
     /// Shows the layer to everyone. It was announced.
     pub(crate) fn commit(self, record: &Record) -> Result<()> {
         let json = serde_json::to_vec(record).expect("a record is JSON");
@@ -175,6 +176,7 @@ impl NewLayer {
         fs::write(&file, json).doing(|| format!("write {}", file.display()))?;
         fs::rename(&self.partial, &path).doing(|| format!("rename to {}", path.display()))
     }
+    // ANCHOR_END: commit
 }
 
 impl Drop for NewLayer {

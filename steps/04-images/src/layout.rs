@@ -343,6 +343,7 @@ pub(crate) fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<Opt
         .map_err(|error| Error::Corrupt(format!("unreadable {}: {error}", path.display())))
 }
 
+// ANCHOR: write_atomically
 /// Writes beside, syncs, renames, and syncs the folder: the file is there whole, or
 /// as it was before, also after a power cut. The caller holds the lock of the layout:
 /// two writers would have the same file beside.
@@ -364,6 +365,7 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
         })
         .doing(doing)
 }
+// ANCHOR_END: write_atomically
 
 /// What is not there need not be removed.
 pub(crate) fn ignore_missing(result: std::io::Result<()>) -> std::io::Result<()> {

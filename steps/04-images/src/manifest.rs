@@ -27,6 +27,7 @@ pub const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.lis
 /// What a registry is asked for.
 pub const ACCEPTED: [&str; 4] = [OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST];
 
+// ANCHOR: descriptor
 /// A pointer to bytes: what they are, their digest and their size.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -44,6 +45,7 @@ pub struct Descriptor {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
 }
+// ANCHOR_END: descriptor
 
 impl Descriptor {
     /// A pointer to these bytes.
@@ -58,6 +60,7 @@ impl Descriptor {
     }
 }
 
+// ANCHOR: manifest
 /// One image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -72,6 +75,7 @@ pub struct Manifest {
     /// What it is made of, bottom first.
     pub layers: Vec<Descriptor>,
 }
+// ANCHOR_END: manifest
 
 /// Images of one name, for several platforms; also the table of a layout.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,6 +100,7 @@ pub enum Document {
 }
 
 impl Document {
+    // ANCHOR: parse
     /// Reads a manifest or an index.
     ///
     /// The bytes alone decide which: a document that could be both would be one
@@ -125,9 +130,11 @@ impl Document {
             _ => Ok(document),
         }
     }
+    // ANCHOR_END: parse
 }
 
 impl Index {
+    // ANCHOR: choose
     /// The image that fits a platform best.
     pub fn choose(&self, wanted: &Platform) -> Result<&Descriptor> {
         let images = || self.manifests.iter().filter(|m| is_manifest(&m.media_type));
@@ -143,6 +150,7 @@ impl Index {
             Error::NotFound(format!("no image for {wanted}: there is {}", offered.join(", ")))
         })
     }
+    // ANCHOR_END: choose
 }
 
 pub(crate) fn is_manifest(media_type: &str) -> bool {

@@ -38,6 +38,7 @@ impl<R: Read + Send> Source for R {
     }
 }
 
+// ANCHOR: unpack_blob
 /// Unpacks a blob into an empty folder. The tar inside must have the digest `diff_id`.
 pub(crate) fn unpack_blob(
     source: impl Source,
@@ -72,6 +73,7 @@ pub(crate) fn unpack_blob(
         }
     })
 }
+// ANCHOR_END: unpack_blob
 
 /// First stage: from the source into the pipe. Gives the source back if nobody reads
 /// any more: the stages below have failed, and say why.

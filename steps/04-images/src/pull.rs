@@ -92,6 +92,7 @@ struct Found {
     manifest: Manifest,
 }
 
+// ANCHOR: find
 fn find(registry: &Registry, reference: &Reference, wanted: &Platform) -> Result<Found> {
     let first = registry.manifest(reference.digest())?;
     let (index, image, document) = match Document::parse(&first.bytes)? {
@@ -114,6 +115,7 @@ fn find(registry: &Registry, reference: &Reference, wanted: &Platform) -> Result
         }
     }
 }
+// ANCHOR_END: find
 
 impl Found {
     /// The digest that the registry has the reference under.
@@ -269,6 +271,7 @@ impl Pull<'_> {
         unreachable!("the second attempt returns")
     }
 
+    // ANCHOR: layer
     fn receive(
         &self,
         download: &mut Download,
@@ -283,4 +286,5 @@ impl Pull<'_> {
         let unpacked = unpack_blob(download, diff_id, layer.path(), &options)?;
         Ok(Some((layer, unpacked.into())))
     }
+    // ANCHOR_END: layer
 }

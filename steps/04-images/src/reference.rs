@@ -114,6 +114,7 @@ impl FromStr for Reference {
     }
 }
 
+// ANCHOR: parse
 fn parse(text: &str) -> Result<Reference, String> {
     if text.is_empty() {
         return Err("it is empty".into());
@@ -141,7 +142,9 @@ fn parse(text: &str) -> Result<Reference, String> {
     };
     Ok(Reference { domain: domain.to_owned(), path, tag, digest })
 }
+// ANCHOR_END: parse
 
+// ANCHOR: split
 /// The last colon starts a tag, unless a slash follows: then it starts a port.
 fn split_tag(text: &str) -> (&str, Option<&str>) {
     match text.rsplit_once(':') {
@@ -167,6 +170,7 @@ fn split_domain(name: &str) -> (&str, String) {
 fn is_domain(first: &str) -> bool {
     first.contains(['.', ':', '[']) || first == "localhost" || first != first.to_lowercase()
 }
+// ANCHOR_END: split
 
 fn check_domain(domain: &str) -> Result<(), String> {
     let bad = || Err(format!("{domain:?} is not a host name with an optional port"));

@@ -69,6 +69,7 @@ impl Registry {
         })
     }
 
+    // ANCHOR: fetch_manifest
     /// Fetches a manifest or an index, by the tag of the reference or by a digest.
     pub fn manifest(&self, digest: Option<Digest>) -> Result<Fetched> {
         let name = match digest {
@@ -97,6 +98,7 @@ impl Registry {
             _ => Ok(Fetched { bytes, digest: found }),
         }
     }
+    // ANCHOR_END: fetch_manifest
 
     /// Asks for the bytes of a blob from `from` on. The answer may start at 0 all the
     /// same: the second value says where it starts.
@@ -152,6 +154,7 @@ impl Registry {
         }
     }
 
+    // ANCHOR: follow
     /// One GET and the redirects that it leads to. A redirect leads to a store of some
     /// cloud, with a signed URL: who we are is none of its business.
     fn follow(&self, url: &str, headers: &[(&str, String)]) -> Result<Response<Body>> {
@@ -174,6 +177,7 @@ impl Registry {
         }
         Err(self.broken("it redirects in circles"))
     }
+    // ANCHOR_END: follow
 
     fn redirect(&self, from: &Uri, response: &Response<Body>) -> Result<Uri> {
         let location =

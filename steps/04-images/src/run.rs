@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use namespaces::cli::Defaults;
+use namespaces::explain::step;
 use namespaces::userns;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -14,6 +15,8 @@ use crate::cli::PullPolicy;
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
 use crate::store::{Image, Store};
+
+const CHAPTER: u8 = 4;
 
 /// What the image's config gives to the flags of lesson 1.
 ///
@@ -37,6 +40,7 @@ pub fn defaults(config: &RunConfig, hostname: &str) -> Result<Defaults> {
     })
 }
 
+// ANCHOR: program
 /// The program and its arguments: the entrypoint, then the command.
 ///
 /// Arguments take the place of the image's command. Another entrypoint does so too,
@@ -65,6 +69,7 @@ pub fn program(
     }
     Ok(program)
 }
+// ANCHOR_END: program
 
 /// The image `name` of the store below `root`, pulled if need be.
 ///
@@ -85,25 +90,33 @@ pub fn find(
     };
     match found {
         Err(Error::NotFound(_)) if policy != PullPolicy::Never => {
-            let mut pull = Command::new("/proc/self/exe");
-            let this = std::env::args_os().next().unwrap_or_else(|| "images".into());
-            pull.arg0(this).arg("--root").arg(root).args(["pull", name]).stdout(Stdio::null());
-            match pull.status() {
-                Ok(status) if status.success() => Ok(store.resolve(name)?),
-                Ok(_) => std::process::exit(125),
-                Err(error) => Err(namespaces::Error::os("start the pull", error)),
-            }
+            step(CHAPTER, || format!("execve  pull {name}"), || pull_apart(root, name))?;
+            Ok(store.resolve(name)?)
         }
         found => Ok(found?),
     }
 }
 
+/// Pulls in a process of its own.
+fn pull_apart(root: &Path, name: &str) -> namespaces::Result<()> {
+    let mut pull = Command::new("/proc/self/exe");
+    let this = std::env::args_os().next().unwrap_or_else(|| "images".into());
+    pull.arg0(this).arg("--root").arg(root).args(["pull", name]).stdout(Stdio::null());
+    match pull.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(_) => std::process::exit(125),
+        Err(error) => Err(namespaces::Error::os("start the pull", error)),
+    }
+}
+
 /// The folders of the image's layers, bottom first, unpacked if need be.
 pub fn layers(store: &Store, image: &Image) -> namespaces::Result<Vec<PathBuf>> {
+    let names: Vec<_> = image.config.rootfs.diff_ids.iter().map(|id| id.short()).collect();
+    let told = |verb: &str| format!("{verb} layers/{}", names.join(", "));
     // Looks first: an ordinary user needs no user namespace to find that all is there.
     match store.is_unpacked(image) {
-        true => Ok(store.layers(image)?),
-        false => as_owner(|| Ok(store.layers(image)?)),
+        true => step(CHAPTER, || told("read"), || Ok(store.layers(image)?)),
+        false => step(CHAPTER, || told("unpack"), || as_owner(|| Ok(store.layers(image)?))),
     }
 }
 

@@ -108,6 +108,7 @@ impl Store {
         })
     }
 
+    // ANCHOR: layers
     /// The folders of an image's layers, bottom first: what overlayfs stacks.
     ///
     /// Layers that are not unpacked are unpacked now. What an opaque layer hides is
@@ -126,6 +127,7 @@ impl Store {
         }
         Ok(folders)
     }
+    // ANCHOR_END: layers
 
     /// True if [`Store::layers`] has nothing to unpack.
     pub fn is_unpacked(&self, image: &Image) -> bool {

@@ -96,6 +96,7 @@ pub fn unpack(reader: impl Read, dir: &Path, options: &UnpackOptions) -> Result<
     unpack_buffered(BufReader::with_capacity(BUFFER, reader), dir, options)
 }
 
+// ANCHOR: entries
 /// The same, for a reader that has a buffer already: its bytes are written from there.
 ///
 /// # Errors
@@ -115,6 +116,7 @@ pub fn unpack_buffered(
     archive.finish(options.max_bytes)?;
     layer.finish()
 }
+// ANCHOR_END: entries
 
 /// A layer on its way to the disk.
 struct Layer<'a> {
@@ -154,6 +156,7 @@ impl<'a> Layer<'a> {
         Ok(())
     }
 
+    // ANCHOR: take
     /// Makes what one entry describes.
     fn take(&mut self, entry: Entry, archive: &mut Archive<impl BufRead>) -> Result<()> {
         let path = clean(&entry.name)?;
@@ -173,6 +176,7 @@ impl<'a> Layer<'a> {
             Kind::CharDevice | Kind::BlockDevice | Kind::Fifo => self.take_node(entry, &place),
         }
     }
+    // ANCHOR_END: take
 
     /// The root of the layer is there already, and stays a folder.
     fn take_root(&mut self, entry: Entry) -> Result<()> {
@@ -299,6 +303,7 @@ impl<'a> Layer<'a> {
         }
     }
 
+    // ANCHOR: whiteout
     /// `.wh.NAME` hides NAME of the layers below; `.wh..wh..opq` all of its folder.
     fn take_whiteout(&mut self, entry: &Entry, path: &Path, hidden: &[u8]) -> Result<()> {
         let folder = path.parent().unwrap_or(Path::new(""));
@@ -330,6 +335,7 @@ impl<'a> Layer<'a> {
             other => other.doing(|| format!("make the whiteout {:?}", place.path())),
         }
     }
+    // ANCHOR_END: whiteout
 
     fn make_opaque(&mut self, folder: &Path) -> Result<()> {
         let mut made = Vec::new();

@@ -20,6 +20,7 @@ const CHAPTER: u8 = 5;
 /// What the container's interface is called inside.
 const INSIDE: &str = "eth0";
 
+// ANCHOR: moments
 /// A place on a bridge network, for one container.
 ///
 /// | moment         | what happens                                             |
@@ -39,6 +40,7 @@ pub struct Bridge {
     proxy: Option<Proxy>,
     over: bool,
 }
+// ANCHOR_END: moments
 
 impl Bridge {
     /// Leases an address and opens the ports. Dropping the value gives all back.
@@ -95,6 +97,7 @@ impl Bridge {
         &self.lease.ports
     }
 
+    // ANCHOR: cable
     fn lay_cable(&self, child: &Child) -> Result<()> {
         let veth = &self.lease.veth;
         let bridge = netlink::index_of(&self.network.bridge).unwrap_or(0);
@@ -109,6 +112,7 @@ impl Bridge {
         let batch = Batch::new().add_veth(&cable);
         if self.lease.ports.is_empty() { batch.send() } else { batch.hairpin(veth).send() }
     }
+    // ANCHOR_END: cable
 }
 
 impl Mechanism for Bridge {
@@ -125,6 +129,7 @@ impl Mechanism for Bridge {
         Ok(())
     }
 
+    // ANCHOR: in_parent
     fn in_parent(&mut self, child: &Child) -> Result<()> {
         self.lay_cable(child)?;
         if let Some(nft) = self.publishing.take() {
@@ -136,7 +141,9 @@ impl Mechanism for Bridge {
         }
         Ok(())
     }
+    // ANCHOR_END: in_parent
 
+    // ANCHOR: in_child
     fn in_child(&self) -> Result<()> {
         disable_ipv6(INSIDE)?;
         let index =
@@ -148,6 +155,7 @@ impl Mechanism for Bridge {
             .add_default_route(index, INSIDE, self.network.gateway)
             .send()
     }
+    // ANCHOR_END: in_child
 
     fn teardown(&mut self) -> Result<()> {
         if let Some(proxy) = self.proxy.take() {
@@ -174,6 +182,7 @@ impl Drop for Bridge {
 /// The loopback interface is the first one of every namespace.
 pub(crate) const LOOPBACK: u32 = 1;
 
+// ANCHOR: disable_ipv6
 /// An interface gives itself an IPv6 address as soon as it is up, and believes
 /// every router that advertises itself. This network speaks IPv4.
 pub(crate) fn disable_ipv6(interface: &str) -> Result<()> {
@@ -190,6 +199,7 @@ pub(crate) fn disable_ipv6(interface: &str) -> Result<()> {
         },
     )
 }
+// ANCHOR_END: disable_ipv6
 
 /// At most 15 bytes, and new for every start: the namespace of a container that
 /// restarts may still be about to go, with a cable of the former name.

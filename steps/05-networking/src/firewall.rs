@@ -19,6 +19,7 @@ use crate::tool::{first_line, search_path};
 
 const CHAPTER: u8 = 5;
 
+// ANCHOR: table
 /// The table of a network, named after its bridge: two engines side by side have
 /// two bridges, and so never touch each other's rules.
 ///
@@ -66,12 +67,14 @@ table ip {bridge} {{
 "#
     )
 }
+// ANCHOR_END: table
 
 /// Removes a network's table.
 pub fn drop_table(bridge: &str) -> String {
     format!("add table ip {bridge}\ndelete table ip {bridge}\n")
 }
 
+// ANCHOR: publish
 /// Publishes ports of the container at `address`.
 pub fn publish(bridge: &str, id: &str, address: Ipv4Addr, ports: &[Published]) -> String {
     let mut text = String::new();
@@ -84,6 +87,7 @@ pub fn publish(bridge: &str, id: &str, address: Ipv4Addr, ports: &[Published]) -
     }
     text
 }
+// ANCHOR_END: publish
 
 /// Takes them back. An element that is not there is added first: in one
 /// transaction that makes the deletion succeed whatever was there.

@@ -31,6 +31,7 @@ pub struct Lease {
     pub owner: Owner,
 }
 
+// ANCHOR: owner
 /// A process that cannot be mistaken for a later one with the same number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
@@ -39,6 +40,7 @@ pub struct Owner {
     /// When it started, in clock ticks since boot: field 22 of proc_pid_stat(5).
     pub started: u64,
 }
+// ANCHOR_END: owner
 
 impl Owner {
     /// This process.
@@ -63,11 +65,13 @@ fn started(pid: u32) -> Option<u64> {
 }
 
 impl Lease {
+    // ANCHOR: live
     /// False if nobody is left who needs it: its owner is gone, and so is the
     /// cable, which lives as long as the container's network namespace.
     pub fn is_live(&self) -> bool {
         self.owner.is_alive() || netlink::index_of(&self.veth).is_some()
     }
+    // ANCHOR_END: live
 }
 
 impl Locked {
@@ -115,6 +119,7 @@ impl Locked {
         }
     }
 
+    // ANCHOR: free_address
     /// An address that is not among `taken`: the first one after the address that
     /// was leased last, so that a late answer to an old container does not reach
     /// a new one.
@@ -136,7 +141,9 @@ impl Locked {
                     .hint(format!("{} has {} of them", subnet, count - 1))
             })
     }
+    // ANCHOR_END: free_address
 
+    // ANCHOR: begin
     /// Writes a lease. The file must not be there: `O_EXCL`.
     pub fn begin(&self, lease: &Lease) -> Result<()> {
         let path = self.path(lease.address);
@@ -146,6 +153,7 @@ impl Locked {
         };
         write().doing(|| format!("lease {}: write {}", lease.address, path.display()))
     }
+    // ANCHOR_END: begin
 }
 
 #[cfg(test)]

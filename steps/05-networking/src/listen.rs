@@ -67,6 +67,7 @@ fn open(port: &Port) -> Result<Listener> {
     Err(refusal(port, host, errno))
 }
 
+// ANCHOR: open_at
 fn open_at(port: &Port, host: u16) -> nix::Result<Bound> {
     // Without an address one socket serves IPv6 and, by mapped addresses, IPv4.
     let any = port.host_ip.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
@@ -84,6 +85,7 @@ fn open_at(port: &Port, host: u16) -> nix::Result<Bound> {
         bound => bound,
     }
 }
+// ANCHOR_END: open_at
 
 fn bind_socket(ip: IpAddr, port: u16, protocol: Protocol, both: bool) -> nix::Result<Bound> {
     let family = if ip.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };

@@ -1,18 +1,15 @@
 //! Lesson 5: a container that is reachable by address, name and port.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use cgroups::cli::LimitArgs;
-use cgroups::{Cgroup, DevicePolicy};
 use clap::{Args, Parser, Subcommand};
-use images::{ImageConfig, Store};
-use namespaces::cli::{self, Defaults, RunArgs};
-use namespaces::{Container, Error, Result, doctor, explain, userns};
+use images::cli::ImageAndCommand;
+use images::{RunConfig, Store};
+use namespaces::cli;
+use namespaces::{Container, Error, Result, doctor, explain};
 use networking::cli::NetworkArgs;
 use networking::{DEFAULT, Endpoint, Etc, Networks, parse_expose};
-use rootfs::cli::RootArgs;
-use rootfs::{Rootfs, Scratch};
+use rootfs::{DevConsole, Rootfs, Scratch};
 
 /// A container that is reachable by address, name and port
 #[derive(Parser)]
@@ -31,6 +28,8 @@ enum Command {
     /// Look at the networks
     #[command(subcommand)]
     Network(Network),
+    #[command(flatten)]
+    Images(images::cli::Command),
     /// Say what this machine lacks, and what to do
     Doctor,
 }
@@ -38,21 +37,14 @@ enum Command {
 #[derive(Args)]
 struct Run {
     #[command(flatten)]
-    args: RunArgs,
-    #[command(flatten)]
-    limits: LimitArgs,
-    #[command(flatten)]
-    root: RootArgs,
+    args: images::cli::Args,
     #[command(flatten)]
     network: NetworkArgs,
     /// IMAGE is a folder to stand on, which takes the changes
     #[arg(long)]
     rootfs: bool,
-    /// An image of the store, by name or id
-    image: String,
-    /// The program and its arguments, if not the image's own
-    #[arg(trailing_var_arg = true, value_name = "PROGRAM")]
-    program: Vec<OsString>,
+    #[command(flatten)]
+    what: ImageAndCommand,
 }
 
 #[derive(Subcommand)]
@@ -75,30 +67,37 @@ enum Network {
 
 fn main() {
     let cli: Cli = cli::parse();
-    let root = || Ok(cli.root.path()?);
+    let root = || cli.root.path().map_err(Error::from);
     cli::exit_with(match cli.command {
         Command::Run(run) => root().and_then(|root| run.act(&root)),
         Command::Network(command) => root().and_then(|root| command.act(&Networks::open(&root)?)),
+        Command::Images(command) => root().and_then(|root| {
+            let done = images::run::as_owner(|| Ok(command.run(&Store::open(&root)?)?));
+            done.map(|()| 0).map_err(|error| error.exit_code(1))
+        }),
         Command::Doctor => Ok(doctor::report(&networking::doctor::checks())),
     })
 }
 
 impl Run {
     fn act(self, root: &Path) -> Result<u8> {
-        let args = &self.args.process;
-        if args.explain {
+        let run = &self.args.rootfs.run;
+        let process_args = &run.process;
+        if process_args.explain {
             explain::print_live();
         }
         let id = format!("{:x}", std::process::id());
         let (layers, image) = self.stand_on(root)?;
-        let defaults = defaults(&image, &id)?;
+        let defaults = images::run::defaults(&image, &id)?;
+        let program =
+            images::run::program(&image, self.args.entrypoint.as_ref(), self.what.command())?;
 
         // Take the address and the ports first: they are what may be refused.
         let networks = Networks::open(root)?;
         let ports = self.network.ports(&exposed(&image)?)?;
         let mode = &self.network.mode();
         let endpoint = Endpoint::reserve(&networks, mode, &id, &ports, parse_pid)?;
-        let hostname = self.args.hostname.as_ref().unwrap_or(&defaults.hostname);
+        let hostname = run.hostname.as_ref().unwrap_or(&defaults.hostname);
         let files = endpoint.files(hostname, &self.network.names())?;
         let etc = files.map(|files| Etc::new(root.join("etc").join(&id), files));
 
@@ -106,79 +105,48 @@ impl Run {
         let upper = (!self.rootfs).then(|| scratch.upper());
         let mut rootfs = Rootfs::new(layers, upper, scratch.target());
         rootfs.volatile = true;
-        self.root.apply(&mut rootfs)?;
+        self.args.rootfs.root.apply(&mut rootfs)?;
         etc.iter().flat_map(Etc::mounts).for_each(|mount| rootfs.add_mount(mount));
 
-        let mut process = self.args.process(program(&self, &image)?, &defaults)?;
+        let mut process = run.process(program, &defaults)?;
         process.die_with_parent = true;
-        let (terminal, console) = args.terminal()?.unzip();
+        let cgroup = self.args.rootfs.cgroup(&id)?;
+        let out_of_memory = cgroup.out_of_memory();
+        let (terminal, console) = process_args.terminal()?.unzip();
+        let dev_console = terminal.is_some().then_some(DevConsole);
+
+        // The order is the meaning.
         let container = Container::new(process)
             .with(scratch)
             .with_some(etc)
-            .with(self.args.namespaces(&defaults)?)
-            .with(self.cgroup(&id)?)
+            .with(run.namespaces(&defaults)?)
+            .with(cgroup)
             .with(endpoint)
             .with(rootfs)
             .with_some(terminal)
-            .with_some(args.user(&defaults));
-        cli::run_to_end(container, console, args.interactive)
+            .with_some(dev_console)
+            .with_some(process_args.user(&defaults));
+        let code = cli::run_to_end(container, console, process_args.interactive)?;
+        if let Some(out_of_memory) = out_of_memory.take() {
+            eprintln!("networking: {}", out_of_memory.told(code));
+        }
+        Ok(code)
     }
 
     /// The layers, bottom first, and how the image wants to be run.
-    fn stand_on(&self, root: &Path) -> Result<(Vec<PathBuf>, ImageConfig)> {
+    fn stand_on(&self, root: &Path) -> Result<(Vec<PathBuf>, RunConfig)> {
+        let name = self.what.image()?;
         if self.rootfs {
-            return Ok((vec![PathBuf::from(&self.image)], ImageConfig::default()));
+            return Ok((vec![PathBuf::from(name)], RunConfig::default()));
         }
-        let find = || {
-            let store = Store::open(root)?;
-            let image = store.resolve(&self.image)?;
-            Ok((store.layers(&image)?, image.config))
-        };
-        // An ordinary user is root over the layers' many owners in a user namespace only.
-        if userns::needed() { userns::run_in(find) } else { find() }
-    }
-
-    fn cgroup(&self, id: &str) -> Result<Cgroup> {
-        let devices = match self.limits.devices() {
-            DevicePolicy::Default(rules) => {
-                DevicePolicy::Default([rules, self.root.device_rules()?].concat())
-            }
-            all => all,
-        };
-        let name = format!("{}/{id}", self.limits.cgroup_parent);
-        Ok(Cgroup::new(&name, self.limits.limits()?, devices))
+        let store = Store::open(root)?;
+        let image = images::run::find(&store, root, name, self.args.pull)?;
+        Ok((images::run::layers(&store, &image)?, image.config.config))
     }
 }
 
-/// The image's entrypoint, and what follows it: the command line's or the image's.
-fn program(run: &Run, image: &ImageConfig) -> Result<Vec<OsString>> {
-    let words = |words: &Option<Vec<String>>| -> Vec<OsString> {
-        words.iter().flatten().map(OsString::from).collect()
-    };
-    let config = &image.config;
-    let rest = if run.program.is_empty() { words(&config.cmd) } else { run.program.clone() };
-    let program = [words(&config.entrypoint), rest].concat();
-    match program.is_empty() {
-        true => Err(Error::new("no command specified")),
-        false => Ok(program),
-    }
-}
-
-fn defaults(image: &ImageConfig, id: &str) -> Result<Defaults> {
-    let config = &image.config;
-    let env = config.env.iter().filter_map(|line| line.split_once('='));
-    let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-    Ok(Defaults {
-        hostname: id.into(),
-        env: env.map(|(key, value)| (key.into(), value.into())).collect(),
-        workdir: some(&config.working_dir).map(PathBuf::from),
-        user: some(&config.user).map(|user| user.parse()).transpose()?,
-    })
-}
-
-fn exposed(image: &ImageConfig) -> Result<Vec<(u16, networking::Protocol)>> {
-    let ports: Result<Vec<_>> =
-        image.config.exposed_ports.iter().map(|port| parse_expose(port)).collect();
+fn exposed(image: &RunConfig) -> Result<Vec<(u16, networking::Protocol)>> {
+    let ports: Result<Vec<_>> = image.exposed_ports.iter().map(|port| parse_expose(port)).collect();
     Ok(ports?.concat())
 }
 

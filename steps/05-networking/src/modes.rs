@@ -126,6 +126,7 @@ impl Mechanism for Shared {
         Ok(())
     }
 
+    // ANCHOR: shared
     /// setns(2) with the flag of one namespace moves the caller into that of the
     /// process that the descriptor means.
     fn in_child(&self) -> Result<()> {
@@ -141,6 +142,7 @@ impl Mechanism for Shared {
             false => error,
         })
     }
+    // ANCHOR_END: shared
 }
 
 #[cfg(test)]

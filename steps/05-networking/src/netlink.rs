@@ -78,6 +78,7 @@ impl Batch {
         )
     }
 
+    // ANCHOR: add_veth
     /// Creates a cable: one end in this namespace, plugged into the bridge and up,
     /// the other born inside the namespace of `peer_pid`, so that it never exists
     /// under its final name out here.
@@ -109,6 +110,7 @@ impl Batch {
             RouteNetlinkMessage::NewLink(link),
         )
     }
+    // ANCHOR_END: add_veth
 
     /// Lets a port of a bridge send a packet back to where it came from: a container
     /// that asks for its own published port is its own client.
@@ -155,6 +157,7 @@ impl Batch {
         self
     }
 
+    // ANCHOR: add_default_route
     /// Sends whatever has no better route to `gateway`, which must already be
     /// reachable: the interface is up and has its address.
     pub fn add_default_route(self, index: u32, name: &str, gateway: Ipv4Addr) -> Self {
@@ -171,6 +174,7 @@ impl Batch {
             RouteNetlinkMessage::NewRoute(route),
         )
     }
+    // ANCHOR_END: add_default_route
 
     /// Deletes an interface; a veth takes its other end with it.
     pub fn delete_link(mut self, name: &str) -> Self {
@@ -191,6 +195,7 @@ impl Batch {
         step(CHAPTER, || words.join("; "), || self.exchange(&words))
     }
 
+    // ANCHOR: exchange
     fn exchange(self, words: &[String]) -> Result<()> {
         let socket = Socket::new(NETLINK_ROUTE).doing(|| "open a NETLINK_ROUTE socket")?;
         let mut buffer = Vec::new();
@@ -206,6 +211,7 @@ impl Batch {
             .doing(|| format!("send {}", words.join("; ")))?;
         read_acks(&socket, words)
     }
+    // ANCHOR_END: exchange
 
     fn create(mut self, words: String, request: RouteNetlinkMessage) -> Self {
         self.push(words, NLM_F_CREATE | NLM_F_EXCL, request);

@@ -71,6 +71,7 @@ impl Network {
     }
 }
 
+// ANCHOR: mac
 /// The hardware address that goes with an address, as Docker derives it: whoever
 /// gets the address again gets the hardware address too, so no neighbour's ARP
 /// cache is ever wrong.
@@ -78,6 +79,7 @@ pub fn mac(address: Ipv4Addr) -> Mac {
     let [a, b, c, d] = address.octets();
     [0x02, 0x42, a, b, c, d]
 }
+// ANCHOR_END: mac
 
 /// The networks of one engine.
 #[derive(Debug, Clone)]
@@ -274,6 +276,7 @@ impl Locked {
     }
 }
 
+// ANCHOR: forwarding
 /// The kernel drops what is not for itself, unless it is told to be a router.
 fn enable_forwarding() -> Result<()> {
     const PATH: &str = "/proc/sys/net/ipv4/ip_forward";
@@ -286,6 +289,7 @@ fn enable_forwarding() -> Result<()> {
         || fs::write(PATH, "1").doing(|| format!("write {PATH}")),
     )
 }
+// ANCHOR_END: forwarding
 
 /// The bridge of an engine, and where it begins to look for a subnet. Another
 /// root is another engine: its bridge must have another name.

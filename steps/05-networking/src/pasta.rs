@@ -179,6 +179,7 @@ pub(crate) fn may_open_tun() -> bool {
     fs::File::options().read(true).write(true).open("/dev/net/tun").is_ok()
 }
 
+// ANCHOR: arguments
 /// Forward these ports and nothing else, neither in nor out by the loopback.
 fn arguments(pid_file: &Path, ports: &[Published], pid: u32) -> Vec<String> {
     let mut words: Vec<String> =
@@ -194,6 +195,7 @@ fn arguments(pid_file: &Path, ports: &[Published], pid: u32) -> Vec<String> {
     words.push(pid.to_string());
     words
 }
+// ANCHOR_END: arguments
 
 fn forward(port: &Published) -> String {
     let ip = port.host_ip.filter(|ip| !ip.is_unspecified());

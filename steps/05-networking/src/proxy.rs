@@ -60,6 +60,7 @@ impl Proxy {
     }
 }
 
+// ANCHOR: become_proxy
 /// Cuts what the fork has inherited from the owner, except for the sockets.
 fn become_proxy(owner: Pid, listeners: &[Listener]) -> nix::Result<()> {
     // Die when the owner dies. It may have died just before we asked.
@@ -87,7 +88,9 @@ fn become_proxy(owner: Pid, listeners: &[Listener]) -> nix::Result<()> {
     let _ = prctl::set_name(c"coracle-proxy");
     Ok(())
 }
+// ANCHOR_END: become_proxy
 
+// ANCHOR: serve
 /// Waits for whichever socket has something to do, and does it; for ever.
 fn serve(listeners: Vec<Listener>, target: Ipv4Addr) -> io::Result<Infallible> {
     let mut streams = Streams::default();
@@ -121,6 +124,7 @@ fn serve(listeners: Vec<Listener>, target: Ipv4Addr) -> io::Result<Infallible> {
         }
     }
 }
+// ANCHOR_END: serve
 
 /// poll(2): what is ready, for each descriptor in order. One of which nothing is
 /// wanted is left out, or its hang-up would wake us again and again.

@@ -95,6 +95,7 @@ impl From<Subnet> for String {
 const PREFIX: u8 = 20;
 const POOL: Subnet = Subnet { base: Ipv4Addr::new(10, 80, 0, 0), prefix: 12 };
 
+// ANCHOR: first_free
 /// The first subnet of the pool, from number `start` on, that overlaps none of
 /// those that this machine already has a route to.
 pub fn first_free(start: u32, taken: &[Subnet]) -> Result<Subnet> {
@@ -108,6 +109,7 @@ pub fn first_free(start: u32, taken: &[Subnet]) -> Result<Subnet> {
                 .hint("this machine has routes to all of it: see `ip route`")
         })
 }
+// ANCHOR_END: first_free
 
 /// The subnets that this machine has a route to, from the text of `/proc/net/route`.
 /// The default route is left out: it overlaps everything and claims nothing.

@@ -101,6 +101,7 @@ impl Stream {
         [side(&self.inward, &self.outward), side(&self.outward, &self.inward)]
     }
 
+    // ANCHOR: carry
     /// False when there is nothing left to carry.
     fn carry(&mut self) -> bool {
         if self.connecting {
@@ -124,6 +125,7 @@ impl Stream {
             }
         }
     }
+    // ANCHOR_END: carry
 }
 
 /// Makes the close that follows a reset.

@@ -43,6 +43,7 @@ pub struct Point {
     pub propagation: String,
 }
 
+// ANCHOR: merge
 /// The mounts that were asked for, and those that the image asks for (`VOLUME`), in the
 /// order in which they must be made: what lies above comes first.
 ///
@@ -65,6 +66,7 @@ pub fn merge(specs: Vec<Spec>, image: &BTreeSet<String>) -> Result<Vec<Spec>> {
     all.sort_by_key(|spec| spec.target.components().count());
     Ok(all)
 }
+// ANCHOR_END: merge
 
 /// Takes the volumes for `container` (they are made if they are missing), and says what
 /// is to be mounted.
@@ -104,6 +106,7 @@ fn new_volume(volume: &Volume) -> NewVolume {
     }
 }
 
+// ANCHOR: bind_mount
 fn bind_mount(spec: &Spec, bind: &Bind) -> Result<(Mount, Point)> {
     let Bind { path, create, propagation, recursive } = bind;
     if !path.exists() {
@@ -127,7 +130,9 @@ fn bind_mount(spec: &Spec, bind: &Bind) -> Result<(Mount, Point)> {
     let mount = Mount { propagation: *propagation, ..Mount::new(kind, &spec.target, flags) };
     Ok((mount, point(spec, path.clone(), None)))
 }
+// ANCHOR_END: bind_mount
 
+// ANCHOR: volume_mount
 fn volume_mount(
     volumes: &Volumes,
     spec: &Spec,
@@ -154,6 +159,7 @@ fn volume_mount(
     let mount = Mount { copy_up, ..Mount::new(kind, &spec.target, flags) };
     Ok((mount, point(spec, source, Some(record))))
 }
+// ANCHOR_END: volume_mount
 
 /// mount(8)'s words are flags of the mount, or options of the filesystem.
 fn tmpfs_mount(target: &Path, options: &[String]) -> Mount {

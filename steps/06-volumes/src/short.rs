@@ -54,6 +54,7 @@ impl Mode {
     }
 }
 
+// ANCHOR: parse_volume
 /// Reads the value of `-v`. A source that begins with `.` is sought from `base`.
 ///
 /// # Errors
@@ -97,6 +98,7 @@ fn find_source(source: Option<&str>, mode: &Mode, base: &Path) -> Source {
         }),
     }
 }
+// ANCHOR_END: parse_volume
 
 /// Reads the value of `--tmpfs`.
 pub fn parse_tmpfs(text: &str) -> Result<Spec> {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, input};
 
+// ANCHOR: spec
 /// One mount that someone asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spec {
@@ -22,7 +23,9 @@ pub struct Spec {
     #[serde(default)]
     pub relabel: bool,
 }
+// ANCHOR_END: spec
 
+// ANCHOR: source
 /// What is to be mounted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Source {
@@ -33,6 +36,7 @@ pub enum Source {
     /// Files in memory.
     Tmpfs(Tmpfs),
 }
+// ANCHOR_END: source
 
 /// A file or directory of the host.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -104,6 +104,7 @@ impl Volumes {
         self.create_locked(new)
     }
 
+    // ANCHOR: create
     fn create_locked(&self, new: &NewVolume) -> Result<Record> {
         let mut labels = new.labels.clone();
         let name = match &new.name {
@@ -135,6 +136,7 @@ impl Volumes {
         self.write(&record)?;
         Ok(record)
     }
+    // ANCHOR_END: create
 
     /// All volumes, by name.
     pub fn list(&self) -> Result<Vec<Record>> {
@@ -174,6 +176,7 @@ impl Volumes {
         Ok(users)
     }
 
+    // ANCHOR: attach
     /// Makes a volume if there is none, and keeps it from being removed until
     /// [`release`](Volumes::release), in one step.
     pub fn attach(&self, new: &NewVolume, container: &str) -> Result<Record> {
@@ -185,6 +188,7 @@ impl Volumes {
         sync(&refs)?;
         Ok(record)
     }
+    // ANCHOR_END: attach
 
     /// `container` needs no volume any more. Idempotent. What it had for itself only,
     /// without a name, is removed if `with_anonymous`, and named here.
@@ -261,6 +265,7 @@ impl Volumes {
         Ok(as_owner(|| size_of(&data).doing(|| format!("measure {}", data.display())))?)
     }
 
+    // ANCHOR: remove
     fn remove_locked(&self, name: &str) -> Result<()> {
         let hidden = self.dir.join(format!(".removed-{name}"));
         let doing = || format!("remove the volume {name}");
@@ -268,7 +273,9 @@ impl Volumes {
         sync(&self.dir)?;
         Ok(as_owner(|| fs::remove_dir_all(&hidden).doing(doing))?)
     }
+    // ANCHOR_END: remove
 
+    // ANCHOR: write
     fn write(&self, record: &Record) -> Result<()> {
         let hidden = self.dir.join(format!(".new-{}", record.name));
         let doing = || format!("create the volume {}", record.name);
@@ -295,6 +302,7 @@ impl Volumes {
         fs::rename(&hidden, self.dir.join(&record.name)).doing(doing)?;
         sync(&self.dir)
     }
+    // ANCHOR_END: write
 
     fn read(&self, name: &str) -> Result<Option<Record>> {
         let file = self.dir.join(name).join("volume.json");

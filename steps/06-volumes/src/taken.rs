@@ -30,6 +30,7 @@ impl Taken {
     }
 }
 
+// ANCHOR: mechanism
 impl Mechanism for Taken {
     fn teardown(&mut self) -> Result<()> {
         if !self.over {
@@ -39,6 +40,7 @@ impl Mechanism for Taken {
         Ok(())
     }
 }
+// ANCHOR_END: mechanism
 
 /// For a container that never came to be.
 impl Drop for Taken {

@@ -109,6 +109,7 @@ impl Attributes {
         Self { opaque, ..self }
     }
 
+    // ANCHOR: set_on_file
     /// Of a file that was made with this mode's permissions, and is complete.
     pub(super) fn set_on_file(&self, file: &File, owner: &Owner) -> nix::Result<LeftOut> {
         let given = owner.give(self.owner, |uid, gid| fchown(file, uid, gid))?;
@@ -122,6 +123,7 @@ impl Attributes {
         }
         Ok(left_out)
     }
+    // ANCHOR_END: set_on_file
 
     /// Of a folder, whose contents are complete.
     pub(super) fn set_on_folder(&self, folder: OwnedFd, owner: &Owner) -> nix::Result<LeftOut> {

@@ -86,12 +86,14 @@ impl Folder {
         self.root.as_fd()
     }
 
+    // ANCHOR: place
     /// The place of `path`. Folders on the way that are missing are made, and told.
     pub(super) fn place(&mut self, path: &Path, made: &mut Vec<Made>) -> Result<Place> {
         let name = path.file_name().expect("clean() leaves a name").to_owned();
         let above = path.parent().unwrap_or(Path::new(""));
         Ok(Place { parent: self.enter(above, made)?, name })
     }
+    // ANCHOR_END: place
 
     /// The place of `path`, if all folders on the way are there.
     pub(super) fn find(&mut self, path: &Path) -> Result<Option<Place>> {
@@ -160,6 +162,7 @@ impl Folder {
         Ok(Some(parent))
     }
 
+    // ANCHOR: resolve
     /// openat2(2). Another process' rename can make it ask for another try.
     fn resolve(&self, path: &Path, how: ResolveFlag) -> nix::Result<OwnedFd> {
         let how = OpenHow::new()
@@ -172,6 +175,7 @@ impl Folder {
             }
         }
     }
+    // ANCHOR_END: resolve
 
     /// Where in the layer an open folder is. Asked only where a symbolic link was followed.
     fn path_of(&self, fd: &OwnedFd) -> Result<PathBuf> {
@@ -238,6 +242,7 @@ pub(super) fn is_whiteout(stat: &FileStat) -> bool {
     stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFCHR.bits() && stat.st_rdev == 0
 }
 
+// ANCHOR: clean
 /// Turns an entry's name into a path from the layer's root: no `.`, no `..`, no slash
 /// in front. Empty for the root itself.
 pub(super) fn clean(name: &[u8]) -> Result<PathBuf> {
@@ -262,6 +267,7 @@ pub(super) fn clean(name: &[u8]) -> Result<PathBuf> {
     }
     Ok(path)
 }
+// ANCHOR_END: clean
 
 /// The path by which calls that know no descriptors find what is open as `fd`.
 pub(super) fn proc_path(fd: RawFd) -> PathBuf {

@@ -15,6 +15,7 @@ const FREE: u64 = 256 << 20;
 /// Deflate cannot do more than 1032. Zstandard can do 30,000, and only a bomb does.
 const RATIO: u64 = 1100;
 
+// ANCHOR: decompress
 /// The tar archive inside a blob: gzip (of one member or of many) and zstd are told
 /// by their first bytes, and anything else is taken as it comes.
 ///
@@ -34,6 +35,7 @@ pub fn decompress<'a>(reader: impl Read + Send + 'a) -> io::Result<Box<dyn Read 
         _ => Box::new(input),
     })
 }
+// ANCHOR_END: decompress
 
 /// The first four bytes, or as many as there are; a pipe may bring them one by one.
 fn first_four(input: &mut impl BufRead) -> io::Result<Vec<u8>> {
