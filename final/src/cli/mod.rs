@@ -55,6 +55,8 @@ Examples:
 
 /// Everything that coracle can be asked for.
 #[derive(Debug, Subcommand)]
+// Only the command that is asked for builds its flags.
+#[command(defer = true)]
 pub enum Command {
     /// Create a container from an image, and run a program in it.
     Run(Box<run::RunArgs>),

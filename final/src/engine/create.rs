@@ -120,7 +120,7 @@ impl Making<'_> {
         self.record.mounts = volumes.points.clone();
         let (network, files) =
             instructions::network(&self.record, &self.engine.root, &self.engine.containers)?;
-        let cgroup = cgroup_path(&self.record, self.engine.root.data());
+        let cgroup = cgroup_path(&self.record);
         let spec = spec::spec(&self.record, &cgroup, volumes.mounts.clone(), files)?;
         if let Some(resources) = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref())
         {
@@ -138,18 +138,14 @@ impl Making<'_> {
     }
 }
 
-/// Where the container's cgroup is: below the parent that was asked for, or one of
-/// this engine's own.
-fn cgroup_path(record: &Record, root: &Path) -> PathBuf {
-    let parent = record.host_config.cgroup_parent.as_deref().filter(|parent| !parent.is_empty());
-    let parent = match parent {
-        Some(parent) => parent.trim_start_matches('/').to_owned(),
-        None if root == Path::new("/var/lib/coracle") => "coracle".into(),
-        None => {
-            format!("coracle-{:08x}", networking::hash(root.as_os_str().as_encoded_bytes()) as u32)
-        }
-    };
-    Path::new(&parent).join(&record.id)
+/// Where the container's cgroup is: below the parent that was asked for, or else at the
+/// top. A folder above it, for it alone, would have to be made and removed with it.
+fn cgroup_path(record: &Record) -> PathBuf {
+    let parent = record.host_config.cgroup_parent.as_deref().unwrap_or_default();
+    match parent.trim_matches('/') {
+        "" => format!("coracle-{}", record.id).into(),
+        parent => Path::new(parent).join(&record.id),
+    }
 }
 
 /// The API's body is Docker's `Config` with `HostConfig` in it.

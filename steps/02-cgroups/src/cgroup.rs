@@ -164,7 +164,7 @@ fn refused_entry(errno: Errno) -> Error {
 /// The group, or `None` where the caller may not have one and needs none.
 fn create(name: &str, limits: &Limits) -> Result<Option<Group>> {
     let mounts = Mounts::of_this_process()?;
-    let group = Group::named(&mounts, name)?;
+    let group = Group::named(&mounts, name)?.without_idle_cpuset(limits);
     if group.is_nowhere() {
         return without(
             limits,

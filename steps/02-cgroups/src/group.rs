@@ -34,6 +34,11 @@ pub struct Group {
     pub(crate) v1: Vec<Folder>,
     /// The folder in the v2 tree.
     pub(crate) v2: Option<Folder>,
+    /// The folder in the v1 tree for cpusets, while no set was asked for: a group there
+    /// has to be given processors and memory before it lets anyone in, which costs more
+    /// than all the other trees together.
+    #[serde(default)]
+    pub(crate) cpuset: Option<Folder>,
 }
 
 /// The group in one tree.
@@ -75,7 +80,7 @@ impl Group {
             }
         };
         let v1 = mounts.v1.iter().map(folder).collect();
-        Ok(Self { v1, v2: mounts.v2.as_ref().map(folder) })
+        Ok(Self { v1, v2: mounts.v2.as_ref().map(folder), cpuset: None })
     }
 
     /// An existing group by its name, as it was given to [`crate::Cgroup::new`].
@@ -90,7 +95,8 @@ impl Group {
     /// The same, in trees of the caller's choice.
     pub fn open_in(mounts: &Mounts, name: &str) -> Result<Self> {
         let mut group = Self::named(mounts, name)?;
-        group.v1.retain(|folder| folder.path.is_dir());
+        let missing: Vec<_> = group.v1.extract_if(.., |folder| !folder.path.is_dir()).collect();
+        group.cpuset = missing.into_iter().find(Folder::is_for_cpusets_alone);
         group.v2.take_if(|folder| !folder.path.is_dir());
         if group.is_nowhere() {
             return Err(Error::os(format!("open the cgroup {name}"), Errno::ENOENT));
@@ -107,7 +113,8 @@ impl Group {
             base: tree.own.clone(),
             path: tree.own,
         };
-        Ok(Self { v1: mounts.v1.into_iter().map(folder).collect(), v2: mounts.v2.map(folder) })
+        let v1 = mounts.v1.into_iter().map(folder).collect();
+        Ok(Self { v1, v2: mounts.v2.map(folder), cpuset: None })
     }
 
     /// Its folders but for those of `other`.
@@ -139,6 +146,30 @@ impl Group {
         self.v2.as_ref().map(|folder| folder.path.as_path())
     }
 
+    /// Without a folder in a tree for cpusets alone, unless a set is asked for.
+    pub(crate) fn without_idle_cpuset(mut self, limits: &Limits) -> Self {
+        if !limits.has_cpuset() {
+            self.cpuset = self.v1.extract_if(.., |folder| folder.is_for_cpusets_alone()).next();
+        }
+        self
+    }
+
+    /// The same group with that folder too, and its processes in it.
+    fn with_cpuset(&self) -> Result<Self> {
+        let mut group = self.clone();
+        let Some(folder) = group.cpuset.take() else { return Ok(group) };
+        create_folder(&folder, &|_| Ok(()))?;
+        for pid in self.pids()? {
+            match write_file(&folder.path.join("cgroup.procs"), &pid.to_string()) {
+                // It has ended meanwhile.
+                Err(error) if error.is(Errno::ESRCH) => {}
+                result => result?,
+            }
+        }
+        group.v1.push(folder);
+        Ok(group)
+    }
+
     /// Makes the folders, all or none. `limits` says whether there will be limits,
     /// for which processes that stand in the way are moved.
     pub(crate) fn create(&self, limits: bool) -> Result<()> {
@@ -164,7 +195,10 @@ impl Group {
     /// that the kernel refuses. Those before it are set then.
     pub fn update(&self, limits: &Limits) -> Result<()> {
         limits.check(&Machine::this())?;
-        self.apply(limits)
+        match limits.has_cpuset() {
+            true => self.with_cpuset()?.apply(limits),
+            false => self.apply(limits),
+        }
     }
 
     /// The same for limits that are known to make sense.
@@ -241,7 +275,9 @@ impl Group {
         let mut pause = Duration::from_micros(100);
         loop {
             // Everyone gets a turn, then the first error counts.
-            let removed = self.folders().rev().map(Folder::remove).fold(Ok(()), Result::and);
+            // Somebody may have asked for a cpuset since.
+            let folders = self.cpuset.iter().chain(self.folders().rev());
+            let removed = folders.map(Folder::remove).fold(Ok(()), Result::and);
             match removed {
                 Err(error) if error.is(Errno::EBUSY) && Instant::now() < deadline => {
                     self.kill()?;
@@ -267,6 +303,11 @@ impl Folder {
     /// True for the one tree whose new groups let no process in.
     fn is_v1_cpuset(&self) -> bool {
         self.controllers.iter().any(|name| name == "cpuset") && !self.v2
+    }
+
+    /// True for a v1 tree in which there is nothing but cpusets.
+    fn is_for_cpusets_alone(&self) -> bool {
+        self.is_v1_cpuset() && self.controllers.len() == 1
     }
 
     /// rmdir(2) of what is below, of the folder, and of the empty ones above up to

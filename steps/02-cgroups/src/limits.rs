@@ -91,6 +91,11 @@ impl Limits {
         *self == Self::default()
     }
 
+    /// True if processors or memory nodes are chosen.
+    pub(crate) fn has_cpuset(&self) -> bool {
+        self.cpuset_cpus.is_some() || self.cpuset_mems.is_some()
+    }
+
     /// Refuses limits that contradict each other, or the machine.
     ///
     /// The rules are Docker's: the kernel would refuse some of these with EINVAL

@@ -5,7 +5,7 @@ mod common;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use cgroups::{Group, Hierarchy, Mounts};
+use cgroups::{Group, Hierarchy, Limits, Mounts};
 use common::{Lab, SOON};
 use testkit::{Needs, test, wait_until};
 
@@ -17,6 +17,7 @@ fn main() {
         test("a_tenth_of_a_processor_is_no_more", &[Needs::Root], cpu_quota),
         test("shares_arrive_at_the_kernel", &[Needs::Root], cpu_shares),
         test("a_cpuset_binds_to_its_processors", &[Needs::Root, Needs::CgroupV1], cpuset),
+        test("a_cpuset_can_be_asked_for_later", &[Needs::Root, Needs::CgroupV1], late_cpuset),
         test("an_unlisted_device_is_refused", &[Needs::Root], devices),
         test("a_rule_opens_a_device", &[Needs::Root], device_rule),
         test(
@@ -105,6 +106,18 @@ fn cpuset() {
     if cgroups::Machine::this().cpus.contains(&1) {
         assert_eq!(run("1").as_deref(), Some("1"));
     }
+}
+
+fn late_cpuset() {
+    let lab = Lab::new();
+    let mut running = lab.start(&["sh", "-c", "echo; exec sleep 100"]);
+    let limits = Limits { cpuset_cpus: Some("0".into()), ..Limits::default() };
+    lab.group().update(&limits).expect("a processor that is there");
+    let sleep = lab.group().pids().expect("list them")[0];
+    let status = std::fs::read_to_string(format!("/proc/{sleep}/status")).expect("it lives");
+    assert!(status.contains("Cpus_allowed_list:\t0\n"), "{status}");
+    lab.ask("kill", &["box"]);
+    assert_eq!(running.end(), 137);
 }
 
 /// A node of the kernel's log in a folder of the test: 1:11 is in no default.
