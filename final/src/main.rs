@@ -14,7 +14,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use clap::error::ErrorKind;
 
 use cli::out::Closed;
 use cli::{Cli, Command};
@@ -31,7 +30,7 @@ fn main() -> ExitCode {
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(usage) => return refuse_usage(&usage),
+        Err(usage) => return cli::usage::refuse(&usage),
     };
     let fallback = cli.command.exit_code_of_refusals();
     match act(cli) {
@@ -47,17 +46,6 @@ fn main() -> ExitCode {
 
 /// Docker's exit code for what is our failure, and not the program's.
 const OURS: u8 = 125;
-
-/// Help and versions are results; everything else is wrong usage, for which Docker
-/// has two exit codes.
-fn refuse_usage(usage: &clap::Error) -> ExitCode {
-    let _ = usage.print();
-    match usage.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
-        ErrorKind::InvalidSubcommand => ExitCode::FAILURE,
-        _ => ExitCode::from(OURS),
-    }
-}
 
 /// The exit code that an error asks for.
 fn exit_code_in(error: &anyhow::Error) -> Option<u8> {

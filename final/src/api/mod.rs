@@ -2,11 +2,13 @@
 //!
 //! Source: the Docker Engine API reference, versions 1.41 and later.
 
+pub mod change;
 pub mod containers;
 pub mod error;
 pub mod exec;
 pub mod hijack;
 pub mod images;
+pub mod observe;
 pub mod params;
 pub mod system;
 mod versions;
@@ -54,6 +56,10 @@ pub fn router(engine: App) -> Router {
         .route("/containers/{id}/logs", get(containers::logs))
         .route("/containers/{id}/explain", get(containers::explain))
         .route("/containers/{id}/exec", post(exec::create))
+        .route("/containers/{id}/rename", post(change::rename))
+        .route("/containers/{id}/update", post(change::update))
+        .route("/containers/{id}/changes", get(observe::changes))
+        .route("/containers/{id}/top", get(observe::top))
         .route("/containers/{id}", delete(containers::remove))
         .route("/exec/{id}/start", post(exec::start))
         .route("/exec/{id}/resize", post(exec::resize))

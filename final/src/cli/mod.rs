@@ -1,6 +1,7 @@
 //! The command line: one file for each command, or noun. Speaks to [`crate::client`] only.
 
 pub mod attach;
+pub mod change;
 pub mod containers;
 pub mod doctor;
 pub mod exec;
@@ -11,10 +12,12 @@ pub mod images;
 pub mod inspect;
 pub mod logs;
 pub mod mounts;
+pub mod observe;
 pub mod out;
 pub mod run;
 pub mod streams;
 pub mod table;
+pub mod usage;
 pub mod volumes;
 
 use std::path::{Path, PathBuf};
@@ -81,6 +84,16 @@ pub enum Command {
     Ps(containers::PsArgs),
     /// Show what a container has said.
     Logs(logs::LogsArgs),
+    /// Give a container another name.
+    Rename(change::RenameArgs),
+    /// Change the limits and the restart policy of containers.
+    Update(change::UpdateArgs),
+    /// Show the processes of a container.
+    Top(observe::TopArgs),
+    /// Show the published ports of a container.
+    Port(observe::PortArgs),
+    /// Show what a container has changed in its image.
+    Diff(observe::DiffArgs),
     /// Run another program in a running container.
     Exec(exec::ExecArgs),
     /// Show everything that is known of containers, images or volumes, as JSON.
@@ -132,6 +145,11 @@ pub async fn dispatch(command: Command, client: Client, root: &Path) -> anyhow::
         Command::Rm(args) => containers::rm(&client, args).await,
         Command::Ps(args) => containers::ps(&client, args).await,
         Command::Logs(args) => logs::logs(&client, args).await,
+        Command::Rename(args) => change::rename(&client, args).await,
+        Command::Update(args) => change::update(&client, args).await,
+        Command::Top(args) => observe::top(&client, args).await,
+        Command::Port(args) => observe::port(&client, args).await,
+        Command::Diff(args) => observe::diff(&client, args).await,
         Command::Exec(args) => exec::exec(&client, args).await,
         Command::Inspect(args) => inspect::inspect(&client, args).await,
         Command::Explain(args) => explain::explain(&client, args).await,

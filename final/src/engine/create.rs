@@ -93,11 +93,7 @@ impl Making<'_> {
                 if sweep::free_name(self.engine, name, &taken.by) {
                     continue;
                 }
-                return Err(Error::conflict(format!(
-                    "Conflict. The container name \"/{name}\" is already in use by container \"{}\". \
-                     You have to remove (or rename) that container to be able to reuse that name.",
-                    taken.by
-                )));
+                return Err(names::taken(name, &taken.by));
             }
             self.record.name = name.to_owned();
             return Ok(());

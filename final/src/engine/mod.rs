@@ -4,11 +4,13 @@
 //! `open`; what crosses services is a free function with explicit arguments.
 
 pub mod attach;
+pub mod changes;
 pub mod containers;
 pub mod create;
 pub mod error;
 pub mod exec;
 pub mod filters;
+pub mod group;
 pub mod images;
 pub mod instructions;
 pub mod lifecycle;
@@ -17,9 +19,12 @@ pub mod names;
 pub mod networks;
 pub mod record;
 pub mod remove;
+pub mod rename;
 pub mod spec;
 pub mod sweep;
 pub mod time;
+pub mod top;
+pub mod update;
 pub mod volumes;
 pub mod wait;
 pub mod worker;

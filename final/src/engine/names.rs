@@ -81,6 +81,14 @@ pub fn check(name: &str) -> Result<()> {
     )))
 }
 
+/// The refusal of a name that another container has.
+pub fn taken(name: &str, by: &str) -> Error {
+    Error::conflict(format!(
+        "Conflict. The container name \"/{name}\" is already in use by container \"{by}\". You \
+         have to remove (or rename) that container to be able to reuse that name."
+    ))
+}
+
 /// Random bytes of the kernel, in hexadecimal.
 pub fn random_hex(bytes: usize) -> Result<String> {
     use std::io::Read;

@@ -261,7 +261,7 @@ pub fn shares_host(mode: Option<&str>) -> bool {
 }
 
 /// The limits. What Docker's API writes as 0 means: none.
-fn limit(resources: &mut LinuxResources, host: &HostConfig) -> Result<()> {
+pub fn limit(resources: &mut LinuxResources, host: &HostConfig) -> Result<()> {
     let set = |value: Option<i64>| value.filter(|value| *value != 0);
     let mut memory = LinuxMemoryBuilder::default();
     if let Some(limit) = set(host.memory) {
@@ -311,7 +311,7 @@ fn limit(resources: &mut LinuxResources, host: &HostConfig) -> Result<()> {
     }
     resources.set_cpu(Some(cpu.build().expect("all fields are optional")));
 
-    if let Some(pids) = host.pids_limit.filter(|limit| *limit > 0) {
+    if let Some(pids) = host.pids_limit.filter(|limit| *limit != 0) {
         resources
             .set_pids(Some(LinuxPidsBuilder::default().limit(pids).build().expect("it is given")));
     }

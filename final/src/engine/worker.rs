@@ -52,6 +52,8 @@ pub enum Job {
     RemoveRemains(String),
     /// Remove the folder of a container, by id.
     RemoveContainer(String),
+    /// Tell what a container has changed in its image, by id.
+    Changes(String),
 }
 
 impl Job {
@@ -67,6 +69,7 @@ impl Job {
             }
             Job::RemoveRemains(name) => vec!["remains".into(), name.into()],
             Job::RemoveContainer(id) => vec!["rm".into(), id.into()],
+            Job::Changes(id) => vec!["diff".into(), id.into()],
         }
     }
 }
@@ -143,6 +146,11 @@ fn perform(root: &Path, job: &[OsString]) -> images::Result<()> {
         ["rmi", image, force] => remove(root, image, *force == "true"),
         ["remains", name] => remove_remains(root, name),
         ["rm", id] => Ok(shim::remove(&Root::open(Some(root))?.container(id))?),
+        ["diff", id] => {
+            let changes = super::changes::compare(&Root::open(Some(root))?.container(id))?;
+            changes.iter().for_each(say);
+            Ok(())
+        }
         _ => Err(images::Error::Input("the worker was asked for what it does not know".into())),
     }
 }

@@ -1,6 +1,8 @@
 //! OCI's resources in lesson 2's words.
 
-use cgroups::{Access, DEFAULT_RULES, DeviceKind, DevicePolicy, DeviceRule, Limits, Machine, Rate};
+use cgroups::{
+    Access, DEFAULT_RULES, DeviceKind, DevicePolicy, DeviceRule, Group, Limits, Machine, Rate,
+};
 use namespaces::Result;
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType, LinuxResources, LinuxThrottleDevice};
 
@@ -8,6 +10,14 @@ use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType, LinuxResources, Linu
 pub fn check(resources: &LinuxResources) -> Result<()> {
     let limits = limits(resources);
     if limits.is_empty() { Ok(()) } else { limits.check(&Machine::this()) }
+}
+
+/// Changes the limits of a container that runs: those that are given here.
+pub fn update(group: &Group, resources: &LinuxResources) -> Result<()> {
+    let mut limits = limits(resources);
+    // Here -1 takes a limit away; at the creation there is none to take.
+    limits.pids = resources.pids().map(|pids| pids.limit()).filter(|limit| *limit != 0);
+    group.update(&limits)
 }
 
 /// The limits. What is zero or negative in a place where only a positive number

@@ -13,7 +13,7 @@ mod spec;
 mod sys;
 
 pub use instructions::{AutoRemove, ExecInstructions, Instructions, NetworkPlan, Session};
-pub use limits::check as check_limits;
+pub use limits::{check as check_limits, update as update_limits};
 pub use reconcile::{Found, reconcile};
 pub use spec::{DEFAULT_CAPABILITIES, default_spec, device_rule, docker_capabilities};
 

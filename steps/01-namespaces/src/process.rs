@@ -91,7 +91,11 @@ impl Process {
     /// lead out of the container (CVE-2024-21626).
     fn enter_cwd(&self) -> Result<()> {
         let what = || format!("change to the working directory {}", self.cwd.display());
-        unistd::chdir(&self.cwd).doing(what)?;
+        // As for a program that is not there, or may not be run.
+        unistd::chdir(&self.cwd).doing(what).map_err(|error| match error.is(Errno::EACCES) {
+            true => error.exit_code(126),
+            false => error.exit_code(127),
+        })?;
         match unistd::getcwd() {
             Ok(cwd) if cwd.is_absolute() && !cwd.starts_with("/proc/self/fd") => Ok(()),
             _ => Err(Error::new(what()).hint("it is outside of the container")),

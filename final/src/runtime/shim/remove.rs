@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use namespaces::{Context, Error, Result, userns};
 use volumes::Volumes;
 
-use crate::runtime::AutoRemove;
-use crate::store::ContainerDir;
+use crate::runtime::{AutoRemove, Instructions};
+use crate::store::{self, ContainerDir};
 
 /// `--rm`: the container, its name, and the volumes that nobody has named.
 ///
@@ -16,7 +16,10 @@ use crate::store::ContainerDir;
 pub fn auto_remove(dir: &ContainerDir, removal: &AutoRemove) -> Result<()> {
     let id = dir.id();
     let volumes = Volumes::open(dir.root()).and_then(|volumes| volumes.release(&id, true));
-    let released = dir.names().release(&removal.name, &id);
+    // It may have been renamed since it was started.
+    let now = store::read::<Instructions>(&dir.instructions()).ok().flatten();
+    let renamed = now.and_then(|instructions| instructions.auto_remove);
+    let released = dir.names().release(&renamed.as_ref().unwrap_or(removal).name, &id);
     remove(dir).and(released).and(volumes.map(drop).map_err(Error::from))
 }
 
