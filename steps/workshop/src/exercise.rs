@@ -96,6 +96,21 @@ pub(crate) fn has_extension(file: &Path, extension: &str) -> bool {
 }
 
 impl Exercise {
+    /// An exercise that is nowhere, to try a timetable with.
+    pub fn sample(lesson: u8, number: usize, minutes: u32) -> Exercise {
+        Exercise {
+            lesson,
+            package: String::new(),
+            name: format!("{number:02}_sample{lesson}"),
+            folder: PathBuf::new(),
+            title: "Sample".into(),
+            task: String::new(),
+            minutes,
+            needs: Vec::new(),
+            sights: Vec::new(),
+        }
+    }
+
     fn read(lesson: u8, package: &str, folder: &Path, solution: &Path) -> Result<Exercise> {
         let text =
             fs::read_to_string(solution).with_context(|| format!("read {}", solution.display()))?;

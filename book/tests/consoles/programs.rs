@@ -1,0 +1,85 @@
+//! The reader's `cargo` and `coracle`, without compiling: what was built for the tests.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+use std::time::SystemTime;
+
+/// The packages, and their programs of the same name.
+const PROGRAMS: [&str; 8] =
+    ["namespaces", "cgroups", "rootfs", "images", "networking", "volumes", "coracle", "workshop"];
+
+/// Cargo's lines are not on the page, so they are not made.
+const CARGO: &str = r#"#!/bin/sh
+# `cargo run -p PACKAGE -- ARGUMENTS` runs what is built; `cargo workshop` too.
+program=coracle
+case $1 in
+    run) shift ;;
+    workshop) shift; exec "$(dirname "$0")/workshop" "$@" ;;
+    *) echo "cargo $1: not in a console of the book" >&2; exit 101 ;;
+esac
+while [ $# -gt 0 ]; do
+    case $1 in
+        -p | --package) program=$2; shift 2 ;;
+        -q | --quiet | --release) shift ;;
+        --) shift; break ;;
+        *) break ;;
+    esac
+done
+exec "$(dirname "$0")/$program" "$@"
+"#;
+
+/// A folder with `cargo` and the programs that the text of a page calls, which an
+/// ordinary user can reach.
+pub fn folder_for(text: &str, parent: &Path) -> PathBuf {
+    let folder = parent.join("bin");
+    fs::create_dir(&folder).expect("create a folder");
+    let cargo = folder.join("cargo");
+    fs::write(&cargo, CARGO).expect("write the script");
+    fs::set_permissions(&cargo, fs::Permissions::from_mode(0o755)).expect("chmod 755");
+    let default = text.contains("cargo run --release --") || text.contains("cargo run --");
+    for name in PROGRAMS {
+        if text.contains(name) || (name == "coracle" && default) {
+            let copy = testkit::reachable(built(name));
+            std::os::unix::fs::symlink(copy, folder.join(name)).expect("link a program");
+        }
+    }
+    folder
+}
+
+/// The built program. `cargo test --workspace` has just built it; for a test that is run
+/// alone, cargo does so now if a source is newer.
+fn built(name: &str) -> PathBuf {
+    static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
+        let own = std::env::current_exe().expect("the path of this program");
+        own.ancestors().nth(2).expect("the build folder").to_owned()
+    });
+    let program = FOLDER.join(name);
+    if !is_fresh(&program) {
+        let cargo = std::env::var_os("CARGO").unwrap_or("cargo".into());
+        let status = Command::new(cargo)
+            .args(["build", "--quiet", "--package", name, "--bin", name])
+            .current_dir(book::pages::root())
+            .status()
+            .expect("run cargo build");
+        assert!(status.success(), "cargo build --package {name}: {status}");
+    }
+    program
+}
+
+/// True if the program is newer than all files that it was made of, which cargo lists
+/// beside it.
+fn is_fresh(program: &Path) -> bool {
+    let modified = |file: &Path| fs::metadata(file).and_then(|data| data.modified()).ok();
+    let newest = |list: String| {
+        let (_, sources) = list.split_once(": ")?;
+        sources.split_whitespace().filter_map(|file| modified(Path::new(file))).max()
+    };
+    let list = fs::read_to_string(program.with_extension("d")).ok();
+    match (modified(program), list.and_then(newest)) {
+        (Some(built), Some(source)) => built > source || source > SystemTime::now(),
+        _ => false,
+    }
+}
