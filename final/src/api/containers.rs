@@ -25,7 +25,10 @@ pub async fn create(
 ) -> Result<(StatusCode, Json<ContainerCreateResponse>)> {
     let body: ContainerCreateBody = parse(&body)?;
     let name = params.text("name").map(str::to_owned);
-    let (id, warnings) = blocking(move || create_container(&app, name.as_deref(), body)).await?;
+    let platform = params.text("platform").map(str::to_owned);
+    let (id, warnings) =
+        blocking(move || create_container(&app, name.as_deref(), platform.as_deref(), body))
+            .await?;
     Ok((StatusCode::CREATED, Json(ContainerCreateResponse { id, warnings })))
 }
 
@@ -183,6 +186,9 @@ pub async fn logs(
         return Err(Error::bad_parameter("you must choose at least one stream: stdout or stderr"));
     }
     let container = app.containers.find(&id)?;
+    if !container.record.keeps_log() {
+        return Err(Error::system("configured logging driver does not support reading"));
+    }
     let content_type = if container.record.tty() { RAW } else { MULTIPLEXED };
     let (sender, receiver) = tokio::sync::mpsc::channel(8);
     tokio::task::spawn_blocking(move || {

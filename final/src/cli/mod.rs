@@ -13,6 +13,7 @@ pub mod inspect;
 pub mod logs;
 pub mod mounts;
 pub mod observe;
+pub mod options;
 pub mod out;
 pub mod run;
 pub mod streams;

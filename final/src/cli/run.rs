@@ -9,8 +9,7 @@ use ::images::cli::{ImageAndCommand, PullPolicy};
 use anyhow::{Context, Result, bail};
 use bollard_stubs::models::{
     ContainerCreateBody, ContainerCreateResponse, DeviceMapping, HostConfig,
-    HostConfigCgroupnsModeEnum, HostConfigLogConfig, PortBinding, PortMap, ResourcesUlimits,
-    ThrottleDevice,
+    HostConfigCgroupnsModeEnum, PortBinding, PortMap, ResourcesUlimits, ThrottleDevice,
 };
 use cgroups::cli::{DeviceRate, LimitArgs};
 use clap::Args;
@@ -21,12 +20,15 @@ use rootfs::cli::{HostDevice, RootArgs};
 use volumes::cli::VolumeArgs;
 
 use super::attach::{self, View};
+use super::options::OptionArgs;
 use super::{images, mounts, out};
 use crate::client::{Client, Refused, encode};
 
 /// What a container is made of: the flags of all six lessons, and the engine's own.
 #[derive(Debug, Args)]
 #[group(id = "create")]
+#[command(mut_arg("pid", |arg| mode(arg, "host|container:NAME")))]
+#[command(mut_arg("ipc", |arg| mode(arg, "none|private|shareable|container:NAME|host")))]
 pub struct CreateArgs {
     /// The process, and its namespaces.
     #[command(flatten)]
@@ -46,6 +48,9 @@ pub struct CreateArgs {
     /// What the engine adds.
     #[command(flatten)]
     engine: EngineArgs,
+    /// Rights, and the rest.
+    #[command(flatten)]
+    options: OptionArgs,
     /// The image, and the program in it.
     #[command(flatten)]
     what: ImageAndCommand,
@@ -64,9 +69,6 @@ pub struct EngineArgs {
     /// Another program than the image's; empty for none.
     #[arg(long, value_name = "PROGRAM")]
     entrypoint: Option<String>,
-    /// A label: KEY=VALUE.
-    #[arg(short, long, value_name = "KEY=VALUE")]
-    label: Vec<String>,
     /// Write the container's id to this file.
     #[arg(long, value_name = "FILE")]
     cidfile: Option<PathBuf>,
@@ -79,36 +81,15 @@ pub struct EngineArgs {
     /// Do not tell how the download goes.
     #[arg(short, long)]
     quiet: bool,
-    /// Give a capability that containers do not have: NET_ADMIN, or ALL.
-    #[arg(long, value_name = "CAPABILITY")]
-    cap_add: Vec<String>,
-    /// Take away a capability that containers have: NET_RAW, or ALL.
-    #[arg(long, value_name = "CAPABILITY")]
-    cap_drop: Vec<String>,
-    /// no-new-privileges, or seccomp=unconfined.
-    #[arg(long, value_name = "OPTION")]
-    security_opt: Vec<String>,
     /// A resource limit: nofile=1024:2048.
     #[arg(long, value_name = "NAME=SOFT[:HARD]")]
     ulimit: Vec<String>,
-    /// A kernel parameter of the container's namespaces: net.ipv4.ip_forward=1.
-    #[arg(long, value_name = "KEY=VALUE")]
-    sysctl: Vec<String>,
-    /// Whom the kernel kills first when memory is short: -1000 (never) to 1000 (first).
-    #[arg(long, value_name = "SCORE", allow_negative_numbers = true)]
-    oom_score_adj: Option<i64>,
     /// The signal that `stop` asks with.
     #[arg(long, value_name = "SIGNAL")]
     stop_signal: Option<String>,
     /// Seconds until `stop` kills.
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     stop_timeout: Option<i64>,
-    /// An option of the log: max-size=10m, max-file=3.
-    #[arg(long, value_name = "KEY=VALUE")]
-    log_opt: Vec<String>,
-    /// One more group of the process, by name or number.
-    #[arg(long, value_name = "GROUP")]
-    group_add: Vec<String>,
 }
 
 /// `run`: what `create` takes, and how to be with it.
@@ -127,6 +108,11 @@ pub struct RunArgs {
     /// Everything else.
     #[command(flatten)]
     create: CreateArgs,
+}
+
+/// Where the lessons only know the host, the engine knows other containers too.
+fn mode(arg: clap::Arg, modes: &'static str) -> clap::Arg {
+    arg.value_parser(clap::value_parser!(String)).value_name(modes)
 }
 
 /// `coracle create`
@@ -197,9 +183,9 @@ async fn make(client: &Client, args: &CreateArgs, body: ContainerCreateBody) -> 
             file.display()
         );
     }
-    let name =
-        engine.name.as_ref().map(|name| format!("?name={}", encode(name))).unwrap_or_default();
-    let path = format!("/containers/create{name}");
+    let query = [("name", &engine.name), ("platform", &engine.platform)].into_iter();
+    let query = query.filter_map(|(key, value)| Some(format!("{key}={}", encode(value.as_ref()?))));
+    let path = format!("/containers/create?{}", query.collect::<Vec<_>>().join("&"));
     if engine.pull == PullPolicy::Always {
         images::download(client, args.what.image()?, engine.platform.as_deref(), engine.quiet)
             .await?;
@@ -227,7 +213,9 @@ async fn make(client: &Client, args: &CreateArgs, body: ContainerCreateBody) -> 
 
 fn is_missing_image(error: &anyhow::Error) -> bool {
     error.downcast_ref::<Refused>().is_some_and(|refused| {
-        refused.status == StatusCode::NOT_FOUND && refused.message.starts_with("No such image")
+        let says = |start| refused.message.starts_with(start);
+        refused.status == StatusCode::NOT_FOUND
+            && (says("No such image") || says("image with reference"))
     })
 }
 
@@ -312,7 +300,7 @@ impl CreateArgs {
             image: Some(self.what.image()?.to_owned()),
             volumes: some(mounts::binds(&self.volumes)?.1),
             working_dir: process.workdir.as_ref().map(|dir| dir.display().to_string()),
-            labels: Some(crate::engine::spec::pairs(&self.engine.label)),
+            labels: Some(self.options.labels()?),
             stop_signal: self.engine.stop_signal.clone(),
             stop_timeout: self.engine.stop_timeout,
             host_config: Some(self.host_config()?),
@@ -324,7 +312,8 @@ impl CreateArgs {
         let (life, limits, engine) = (&self.life, &self.limits, &self.engine);
         let bytes = |value: Option<u64>| value.map(|value| value as i64);
         let ulimits = engine.ulimit.iter().map(|text| ulimit(text)).collect::<Result<Vec<_>>>()?;
-        Ok(HostConfig {
+        let mut host = HostConfig {
+            oom_kill_disable: Some(limits.oom_kill_disable),
             memory: bytes(limits.memory),
             memory_swap: limits.memory_swap,
             memory_reservation: bytes(limits.memory_reservation),
@@ -364,18 +353,13 @@ impl CreateArgs {
             userns_mode: life.userns.clone(),
             cgroupns_mode: self.cgroupns(),
             devices: some(self.devices()),
-            cap_add: some(engine.cap_add.clone()),
-            cap_drop: some(engine.cap_drop.clone()),
-            security_opt: some(engine.security_opt.clone()),
             ulimits: some(ulimits),
-            sysctls: Some(crate::engine::spec::pairs(&engine.sysctl)),
             shm_size: bytes(self.root.shm_size),
-            oom_score_adj: engine.oom_score_adj,
-            group_add: some(engine.group_add.clone()),
             console_size: life.process.tty.then(attach::console_size).flatten(),
-            log_config: self.log_config(),
             ..Default::default()
-        })
+        };
+        self.options.apply(&mut host)?;
+        Ok(host)
     }
 
     fn command(&self) -> Result<Vec<String>> {
@@ -435,13 +419,5 @@ impl CreateArgs {
             }
         }
         Ok(map)
-    }
-
-    fn log_config(&self) -> Option<HostConfigLogConfig> {
-        let options = &self.engine.log_opt;
-        (!options.is_empty()).then(|| HostConfigLogConfig {
-            typ: Some("json-file".into()),
-            config: Some(crate::engine::spec::pairs(options)),
-        })
     }
 }

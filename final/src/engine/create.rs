@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use bollard_stubs::models::{ContainerConfig, ContainerCreateBody, HostConfig};
-use images::{Image, RunConfig};
+use images::{Image, ImageConfig, Platform, RunConfig};
 use namespaces::userns;
 use networking::Pasta;
 
 use super::error::{Error, Result};
 use super::names::{self, random_hex};
 use super::record::Record;
-use super::{Engine, instructions, spec, sweep, time};
+use super::{Engine, instructions, modes, refusals, spec, sweep, time, volumes_from};
 use crate::runtime;
 use crate::store::{self, ContainerDir};
 
@@ -21,18 +21,22 @@ use crate::store::{self, ContainerDir};
 pub fn create(
     engine: &Engine,
     name: Option<&str>,
+    platform: Option<&str>,
     body: ContainerCreateBody,
 ) -> Result<(String, Vec<String>)> {
     let (mut config, mut host) = take_apart(body);
-    let warning = choose_network(&mut host);
+    let mut warnings: Vec<_> = choose_network(&mut host).into_iter().collect();
     refuse_what_is_not_there(&config, &host)?;
+    warnings.extend(refusals::check(&config, &host)?);
+    modes::check(&config, &host)?;
     let wanted = config.image.clone().unwrap_or_default();
     let image = engine.images.find(&wanted)?;
+    warnings.extend(check_platform(&image, &wanted, platform)?);
     complete(&mut config, &image.config.config);
     let args = arguments(&config, &wanted)?;
     let id = random_hex(32)?;
     if config.hostname.as_deref().unwrap_or("").is_empty()
-        && !spec::shares_host(host.uts_mode.as_deref())
+        && !modes::shares_host(host.uts_mode.as_deref())
     {
         config.hostname = Some(id[..12].to_owned());
     }
@@ -61,7 +65,38 @@ pub fn create(
     making.take_name(name)?;
     making.write(&image)?;
     making.done = true;
-    Ok((making.record.id.clone(), warning.into_iter().collect()))
+    Ok((making.record.id.clone(), warnings))
+}
+
+/// Whether the image is what was asked for, and what this machine can run.
+fn check_platform(image: &Image, name: &str, wanted: Option<&str>) -> Result<Option<String>> {
+    let ImageConfig { os, architecture, variant, .. } = image.config.clone();
+    let (found, host) = (Platform { os, architecture, variant }, Platform::host());
+    // An image that does not say it, as some tools write them, is taken at its word.
+    if found.architecture.is_empty() {
+        return Ok(None);
+    }
+    match wanted {
+        Some(text) => {
+            let wanted: Platform = text
+                .parse()
+                .map_err(|error: images::Error| Error::bad_parameter(error.to_string()))?;
+            match wanted.fit(&found) {
+                Some(_) => Ok(None),
+                None => Err(Error::not_found(format!(
+                    "image with reference {name} was found but does not match the specified platform: \
+                     wanted {}, actual: {}",
+                    wanted, found
+                ))),
+            }
+        }
+        None if host.fit(&found).is_none() => Ok(Some(format!(
+            "The requested image's platform ({}) does not match the detected host platform ({}) \
+             and no specific platform was requested",
+            found, host
+        ))),
+        None => Ok(None),
+    }
 }
 
 /// A container in the making: dropped before it is done, nothing of it is left.
@@ -112,7 +147,9 @@ impl Making<'_> {
     fn write(&mut self, image: &Image) -> Result<()> {
         let layers = self.engine.images.layers(image)?;
         self.dir.create()?;
-        let volumes = self.engine.volumes.resolve(&self.record, &image.config.config)?;
+        let more = volumes_from::specs(&self.record.host_config, &self.engine.containers)?;
+        let volumes = self.engine.volumes.resolve(&self.record, more, &image.config.config)?;
+        let partners = modes::partners(&self.record.host_config, &self.engine.containers)?;
         self.record.mounts = volumes.points.clone();
         let (network, files) =
             instructions::network(&self.record, &self.engine.root, &self.engine.containers)?;
@@ -122,11 +159,13 @@ impl Making<'_> {
         {
             runtime::check_limits(resources)?;
         }
+        runtime::check_sysctls(&spec).map_err(|error| Error::bad_parameter(error.to_string()))?;
         let durable = !self.record.auto_remove();
         let config = serde_json::to_vec(&spec)
             .map_err(|error| Error::system(format!("write config.json: {error}")))?;
         store::write_atomic(&self.dir.config(), &config, durable)?;
-        let instructions = instructions::instructions(&self.record, layers, volumes, network)?;
+        let mut instructions = instructions::instructions(&self.record, layers, volumes, network)?;
+        instructions.partners = partners;
         store::write(&self.dir.instructions(), &instructions, durable)?;
         // Last, for a folder without this record is no container.
         store::write(&self.dir.record(), &self.record, durable)?;
@@ -193,12 +232,11 @@ fn choose_network(host: &mut HostConfig) -> Option<String> {
     Some(format!("the container has no network: {why}"))
 }
 
-/// What this engine cannot do yet is refused, not ignored.
+/// What `daemon` is to do; everything else is in [`refusals`].
 fn refuse_what_is_not_there(config: &ContainerConfig, host: &HostConfig) -> Result<()> {
     let restart =
         host.restart_policy.as_ref().and_then(|policy| policy.name).map(|name| name.to_string());
-    let mode = |mode: &Option<String>| mode.clone().unwrap_or_default();
-    let given: [(&str, bool); 8] = [
+    let given: [(&str, bool); 2] = [
         ("a restart policy", restart.is_some_and(|name| !matches!(name.as_str(), "" | "no"))),
         (
             "a health check",
@@ -206,18 +244,6 @@ fn refuse_what_is_not_there(config: &ContainerConfig, host: &HostConfig) -> Resu
                 check.test.as_ref().is_some_and(|test| !test.is_empty() && test[0] != "NONE")
             }),
         ),
-        ("links", host.links.as_ref().is_some_and(|links| !links.is_empty())),
-        (
-            "device requests",
-            host.device_requests.as_ref().is_some_and(|requests| !requests.is_empty()),
-        ),
-        (
-            "volumes of another container",
-            host.volumes_from.as_ref().is_some_and(|from| !from.is_empty()),
-        ),
-        ("the pid namespace of another container", mode(&host.pid_mode).starts_with("container:")),
-        ("the ipc namespace of another container", mode(&host.ipc_mode).starts_with("container:")),
-        ("a storage option", host.storage_opt.as_ref().is_some_and(|options| !options.is_empty())),
     ];
     match given.iter().find(|(_, asked)| *asked) {
         Some((what, _)) => {

@@ -12,7 +12,7 @@ use bollard_stubs::models::{ExecConfig, ExecInspectResponse, ProcessConfig};
 use super::containers::Container;
 use super::error::{Error, Result};
 use super::names::random_hex;
-use super::spec;
+use super::{security, spec};
 use crate::runtime::shim::{Attach, Shim};
 use crate::runtime::{ExecInstructions, Session, docker_capabilities};
 use crate::store::{self, ContainerDir, ExecDir, Lock, Root, Status};
@@ -96,7 +96,7 @@ impl Execs {
             cwd: if cwd.is_empty() { "/".into() } else { cwd.into() },
             terminal: tty,
             privileged,
-            capabilities: privileged.then(|| docker_capabilities(&spec::all_capabilities())),
+            capabilities: privileged.then(|| docker_capabilities(&security::all_capabilities())),
             attach,
             session,
         };

@@ -126,7 +126,9 @@ pub fn instructions(
         copy_up: volumes.copy_up,
         subpaths: volumes.subpaths,
         network: Some(network),
+        partners: Vec::new(),
         log: log(host)?,
+        no_log: !record.keeps_log(),
         auto_remove: record.auto_remove().then(|| AutoRemove { name: record.name.clone() }),
         init: host.init.unwrap_or(false),
         session: Session {
@@ -145,6 +147,7 @@ fn log(host: &HostConfig) -> Result<LogOptions> {
     let mut options = LogOptions::default();
     match config.typ.as_deref().unwrap_or("") {
         "" | "json-file" | "local" => {}
+        "none" => return Ok(options),
         other => {
             return Err(Error::bad_parameter(format!(
                 "logger: no log driver named '{other}' is registered"

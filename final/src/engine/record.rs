@@ -43,6 +43,12 @@ impl Record {
         self.host_config.auto_remove.unwrap_or(false)
     }
 
+    /// False for the log driver `none`.
+    pub fn keeps_log(&self) -> bool {
+        let driver = self.host_config.log_config.as_ref().and_then(|log| log.typ.as_deref());
+        driver != Some("none")
+    }
+
     /// The image as it was asked for.
     pub fn image(&self) -> &str {
         self.config.image.as_deref().unwrap_or_default()

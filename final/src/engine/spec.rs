@@ -7,22 +7,21 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use bollard_stubs::models::{HostConfig, ThrottleDevice};
-use cgroups::DeviceRule;
+use namespaces::userns;
 use oci_spec::runtime::{
-    Capabilities, Capability, LinuxBlockIoBuilder, LinuxCpuBuilder, LinuxDevice,
-    LinuxDeviceBuilder, LinuxDeviceType, LinuxMemoryBuilder, LinuxNamespaceBuilder,
+    LinuxBlockIoBuilder, LinuxCpuBuilder, LinuxMemoryBuilder, LinuxNamespaceBuilder,
     LinuxNamespaceType, LinuxPidsBuilder, LinuxResources, LinuxThrottleDevice,
     LinuxThrottleDeviceBuilder, Mount, MountBuilder, PosixRlimit, PosixRlimitBuilder,
     PosixRlimitType, Spec,
 };
-
-use super::error::{Error, Result};
-use super::record::Record;
-use crate::runtime::seccomp::docker_default;
-use crate::runtime::{DEFAULT_CAPABILITIES, device_rule, docker_capabilities};
-use namespaces::userns;
-use rootfs::cli::HostDevice;
 use serde_json::json;
+
+use super::devices::devices;
+use super::error::{Error, Result};
+use super::modes::{self, shares_host};
+use super::record::Record;
+use super::security;
+use crate::runtime::device_rule;
 
 /// Where a bundle's root is: beside its `config.json`.
 const ROOT: &str = "rootfs";
@@ -35,6 +34,7 @@ pub fn spec(record: &Record, cgroup: &Path, binds: Vec<Mount>, files: Vec<Mount>
     let mut spec = crate::runtime::default_spec();
     let host = &record.host_config;
     process(&mut spec, record)?;
+    security::secure(&mut spec, host)?;
     let root = spec.root_mut().as_mut().expect("the default has a root");
     root.set_path(ROOT.into()).set_readonly(Some(host.readonly_rootfs.unwrap_or(false)));
     if !shares_host(host.uts_mode.as_deref()) {
@@ -43,6 +43,8 @@ pub fn spec(record: &Record, cgroup: &Path, binds: Vec<Mount>, files: Vec<Mount>
     }
     mounts(&mut spec, host, binds, files);
     linux(&mut spec, host, cgroup)?;
+    modes::apply(&mut spec, host);
+    spec.set_annotations(host.annotations.clone().filter(|all| !all.is_empty()));
     Ok(spec)
 }
 
@@ -63,80 +65,16 @@ fn process(spec: &mut Spec, record: &Record) -> Result<()> {
         .set_terminal(Some(record.tty()))
         .set_oom_score_adj(host.oom_score_adj.map(|score| score as i32))
         .set_rlimits(rlimits(host)?);
-    // What root may do also decides which system calls pass.
-    let capabilities = capabilities(host)?;
-    process.set_capabilities(Some(docker_capabilities(&capabilities)));
-    let linux = spec.linux_mut().as_mut().expect("the default has a linux section");
-    linux.set_seccomp(Some(docker_default(&capabilities)));
-    for option in host.security_opt.iter().flatten() {
-        security_option(spec, option)?;
-    }
-    if host.privileged == Some(true) {
-        let linux = spec.linux_mut().as_mut().expect("the default has a linux section");
-        linux.set_seccomp(None).set_masked_paths(None).set_readonly_paths(None);
-    }
-    Ok(())
-}
-
-/// Docker's default capabilities, and `--cap-add`, `--cap-drop`, `--privileged`.
-fn capabilities(host: &HostConfig) -> Result<Capabilities> {
-    let known = |name: &str| -> Result<Capability> {
-        let upper = name.to_ascii_uppercase();
-        let name = upper.strip_prefix("CAP_").unwrap_or(&upper).to_owned();
-        serde_json::from_value(serde_json::json!(format!("CAP_{name}")))
-            .map_err(|_| Error::bad_parameter(format!("unknown capability \"CAP_{name}\"")))
-    };
-    let is_all = |name: &String| name.eq_ignore_ascii_case("all");
-    let (add, drop) =
-        (host.cap_add.clone().unwrap_or_default(), host.cap_drop.clone().unwrap_or_default());
-    let mut bounding: Capabilities = DEFAULT_CAPABILITIES.into_iter().collect();
-    if host.privileged == Some(true) || add.iter().any(is_all) {
-        bounding = all_capabilities();
-    }
-    if drop.iter().any(is_all) {
-        bounding.clear();
-    }
-    for name in add.iter().filter(|name| !is_all(name)) {
-        bounding.insert(known(name)?);
-    }
-    for name in drop.iter().filter(|name| !is_all(name)) {
-        bounding.remove(&known(name)?);
-    }
-    Ok(bounding)
-}
-
-/// Everything that root may do on this machine, as far as we may ourselves.
-pub fn all_capabilities() -> Capabilities {
-    let bounding = caps::read(None, caps::CapSet::Bounding).unwrap_or_default();
-    let names = bounding.iter().map(ToString::to_string);
-    names.filter_map(|name| name.trim_start_matches("CAP_").parse().ok()).collect()
-}
-
-/// `--security-opt`: `no-new-privileges`, `seccomp=unconfined`, `seccomp=JSON`.
-fn security_option(spec: &mut Spec, option: &str) -> Result<()> {
-    let (key, value) = option.split_once(['=', ':']).unwrap_or((option, "true"));
-    let wrong = || Error::bad_parameter(format!("invalid --security-opt: \"{option}\""));
-    match (key, value) {
-        ("no-new-privileges", value) => {
-            let on = value.parse().map_err(|_| wrong())?;
-            let process = spec.process_mut().as_mut().expect("the default has a process");
-            process.set_no_new_privileges(Some(on));
-        }
-        ("seccomp", "unconfined") => {
-            spec.linux_mut().as_mut().expect("the default has a linux section").set_seccomp(None);
-        }
-        // There is no such module in this engine: nothing is confined by it anyway.
-        ("apparmor", "unconfined") | ("label", "disable") => {}
-        _ => return Err(wrong()),
-    }
     Ok(())
 }
 
 fn rlimits(host: &HostConfig) -> Result<Option<Vec<PosixRlimit>>> {
-    let Some(given) = &host.ulimits else { return Ok(None) };
+    let given = host.ulimits.as_ref().filter(|given| !given.is_empty());
+    let Some(given) = given else { return Ok(None) };
     let limit = |limit: &bollard_stubs::models::ResourcesUlimits| {
         let name = limit.name.clone().unwrap_or_default();
-        let typ = format!("RLIMIT_{}", name.to_ascii_uppercase());
+        let upper = name.to_ascii_uppercase();
+        let typ = format!("RLIMIT_{}", upper.strip_prefix("RLIMIT_").unwrap_or(&upper));
         let typ: PosixRlimitType = typ
             .parse()
             .map_err(|_| Error::bad_parameter(format!("invalid ulimit type: {name}")))?;
@@ -157,12 +95,6 @@ fn mounts(spec: &mut Spec, host: &HostConfig, binds: Vec<Mount>, files: Vec<Moun
         options.retain(|option| !option.starts_with("size="));
         options.push(format!("size={size}"));
         shm.set_options(Some(options));
-    }
-    if host.privileged == Some(true) {
-        for mount in mounts.iter_mut().filter(|mount| mount.destination().starts_with("/sys")) {
-            let options = mount.options().clone().unwrap_or_default();
-            mount.set_options(Some(options.into_iter().filter(|option| option != "ro").collect()));
-        }
     }
     // The engine's own files give way to what the user mounts in their place.
     for mount in files.into_iter().chain(binds) {
@@ -189,24 +121,7 @@ fn linux(spec: &mut Spec, host: &HostConfig, cgroup: &Path) -> Result<()> {
     if host.sysctls.as_ref().is_some_and(|sysctls| !sysctls.is_empty()) {
         linux.set_sysctl(host.sysctls.clone());
     }
-    if let Some(paths) = &host.masked_paths {
-        linux.set_masked_paths(Some(paths.clone()));
-    }
-    if let Some(paths) = &host.readonly_paths {
-        linux.set_readonly_paths(Some(paths.clone()));
-    }
-    let shared = [
-        (LinuxNamespaceType::Pid, shares_host(host.pid_mode.as_deref())),
-        (LinuxNamespaceType::Ipc, shares_host(host.ipc_mode.as_deref())),
-        (LinuxNamespaceType::Uts, shares_host(host.uts_mode.as_deref())),
-        (LinuxNamespaceType::Network, shares_host(host.network_mode.as_deref())),
-        (
-            LinuxNamespaceType::Cgroup,
-            host.cgroupns_mode.is_some_and(|mode| mode.to_string() == "host"),
-        ),
-    ];
     let mut namespaces = linux.namespaces().clone().unwrap_or_default();
-    namespaces.retain(|namespace| !shared.contains(&(namespace.typ(), true)));
     if userns::needed() {
         namespaces.push(
             LinuxNamespaceBuilder::default()
@@ -230,36 +145,6 @@ fn linux(spec: &mut Spec, host: &HostConfig, cgroup: &Path) -> Result<()> {
     Ok(())
 }
 
-/// `--device` and `--device-cgroup-rule`: nodes to make, and permissions.
-fn devices(host: &HostConfig) -> Result<(Vec<LinuxDevice>, Vec<DeviceRule>)> {
-    let bad = |error: namespaces::Error| Error::bad_parameter(error.to_string());
-    let (mut nodes, mut rules) = (Vec::new(), Vec::new());
-    for mapping in host.devices.iter().flatten() {
-        let source = mapping.path_on_host.clone().unwrap_or_default();
-        let path = mapping.path_in_container.clone().filter(|path| !path.is_empty());
-        let access = mapping.cgroup_permissions.as_deref().filter(|access| !access.is_empty());
-        let text =
-            format!("{source}:{}:{}", path.as_ref().unwrap_or(&source), access.unwrap_or("rwm"));
-        let (node, rule) =
-            text.parse::<HostDevice>().and_then(|device| device.look_up()).map_err(bad)?;
-        let kind = if node.block { LinuxDeviceType::B } else { LinuxDeviceType::C };
-        let builder = LinuxDeviceBuilder::default().path(node.path).typ(kind);
-        let builder = builder.major(i64::from(node.major)).minor(i64::from(node.minor));
-        let builder = builder.file_mode(node.mode).uid(node.uid).gid(node.gid);
-        nodes.push(builder.build().expect("all fields are given"));
-        rules.push(rule);
-    }
-    for rule in host.device_cgroup_rules.iter().flatten() {
-        rules.push(rule.parse().map_err(bad)?);
-    }
-    Ok((nodes, rules))
-}
-
-/// True for the mode `host` of a namespace.
-pub fn shares_host(mode: Option<&str>) -> bool {
-    mode == Some("host")
-}
-
 /// The limits. What Docker's API writes as 0 means: none.
 pub fn limit(resources: &mut LinuxResources, host: &HostConfig) -> Result<()> {
     let set = |value: Option<i64>| value.filter(|value| *value != 0);
@@ -275,6 +160,9 @@ pub fn limit(resources: &mut LinuxResources, host: &HostConfig) -> Result<()> {
     }
     if let Some(swappiness) = host.memory_swappiness.filter(|value| *value >= 0) {
         memory = memory.swappiness(swappiness as u64);
+    }
+    if host.oom_kill_disable == Some(true) {
+        memory = memory.disable_oom_killer(true);
     }
     resources.set_memory(Some(memory.build().expect("all fields are optional")));
 

@@ -58,8 +58,19 @@ impl Volumes {
     }
 
     /// Takes a container's volumes, and says what is to be mounted.
-    pub fn resolve(&self, record: &Record, image: &RunConfig) -> Result<Resolved> {
-        let specs = volumes::merge(specs(record)?, &image.volumes)?;
+    ///
+    /// `others` are those of other containers, where the record has none at that place.
+    pub fn resolve(
+        &self,
+        record: &Record,
+        others: Vec<Spec>,
+        image: &RunConfig,
+    ) -> Result<Resolved> {
+        let mut own = specs(record)?;
+        let is_free = |spec: &Spec| own.iter().all(|own| own.target != spec.target);
+        let others: Vec<_> = others.into_iter().filter(is_free).collect();
+        own.extend(others);
+        let specs = volumes::merge(own, &image.volumes)?;
         if specs.is_empty() {
             return Ok(Resolved::default());
         }

@@ -23,9 +23,11 @@ use rootfs::{DevConsole, Mount, Rootfs, Upper};
 
 use super::hardening::Hardening;
 use super::instructions::{ExecInstructions, Instructions, NetworkPlan, Session};
+use super::partners::Partners;
 use super::seccomp::Filter;
-use super::settings::{ProcessLimits, Sysctls, WorkingDirectory};
+use super::settings::{ProcessLimits, WorkingDirectory};
 use super::shim::Streams;
+use super::sysctls::Sysctls;
 use super::{limits, mounts};
 use crate::store::ContainerDir;
 
@@ -78,6 +80,9 @@ pub fn container(
     // What the program is, and its streams.
     let (program, streams, terminal) = session(process, &instructions.session, instructions.init)?;
 
+    let sysctls = Sysctls::of(spec)?;
+    let partners = Partners::find(&instructions.partners, dir)?;
+
     // Where it is in the network decides over three files in its root.
     let plan = instructions.network.as_ref();
     let network = plan.map(|plan| reserve(plan, &dir.id())).transpose()?;
@@ -95,14 +100,12 @@ pub fn container(
     let group = cgroup
         .as_deref()
         .map(|name| Cgroup::new(name, limits::limits(&resources), limits::devices(&resources)));
-    let sysctls = linux.sysctl().clone().unwrap_or_default().into_iter().collect();
-
     let container = Container::new(program)
-        .with(namespaces(spec, linux)?)
+        .with(partners.share(namespaces(spec, linux)?)?)
         .with_some(group)
         .with_some(network)
-        .with(Sysctls(sysctls))
-        .with(root(spec, linux, instructions, files, dir)?)
+        .with(sysctls)
+        .with(partners.share_memory(root(spec, linux, instructions, files, dir)?)?)
         .with(WorkingDirectory(process.cwd().clone()));
     let container = match terminal {
         Some(terminal) => container.with(terminal).with(DevConsole),
@@ -188,19 +191,11 @@ fn null() -> Result<[std::os::fd::OwnedFd; 3]> {
 fn namespaces(spec: &Spec, linux: &Linux) -> Result<Namespaces> {
     let mut namespaces = Namespaces::none();
     for namespace in linux.namespaces().iter().flatten() {
-        if let Some(path) = namespace.path() {
-            return Err(Error::new(format!("join the namespace {}", path.display()))
-                .hint("only whole containers can be joined so far"));
-        }
-        namespaces = match namespace.typ() {
-            Kind::User => namespaces.user(IdMaps::standard()),
-            Kind::Mount => namespaces.and(libc::CLONE_NEWNS),
-            Kind::Cgroup => namespaces.and(libc::CLONE_NEWCGROUP),
-            Kind::Uts => namespaces.and(libc::CLONE_NEWUTS),
-            Kind::Ipc => namespaces.and(libc::CLONE_NEWIPC),
-            Kind::Pid => namespaces.and(libc::CLONE_NEWPID),
-            Kind::Network => namespaces.and(libc::CLONE_NEWNET),
-            Kind::Time => namespaces.and(libc::CLONE_NEWTIME),
+        let flag = flag(namespace.typ());
+        namespaces = match (namespace.path(), namespace.typ()) {
+            (Some(path), _) => namespaces.of_file(path, flag)?,
+            (None, Kind::User) => namespaces.user(IdMaps::standard()),
+            (None, _) => namespaces.and(flag),
         };
     }
     if let Some(name) = spec.hostname() {
@@ -210,6 +205,19 @@ fn namespaces(spec: &Spec, linux: &Linux) -> Result<Namespaces> {
         namespaces = namespaces.domainname(name);
     }
     Ok(namespaces)
+}
+
+fn flag(kind: Kind) -> i32 {
+    match kind {
+        Kind::User => libc::CLONE_NEWUSER,
+        Kind::Mount => libc::CLONE_NEWNS,
+        Kind::Cgroup => libc::CLONE_NEWCGROUP,
+        Kind::Uts => libc::CLONE_NEWUTS,
+        Kind::Ipc => libc::CLONE_NEWIPC,
+        Kind::Pid => libc::CLONE_NEWPID,
+        Kind::Network => libc::CLONE_NEWNET,
+        Kind::Time => libc::CLONE_NEWTIME,
+    }
 }
 
 fn reserve(plan: &NetworkPlan, id: &str) -> Result<Endpoint> {

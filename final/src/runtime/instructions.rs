@@ -24,8 +24,12 @@ pub struct Instructions {
     pub subpaths: BTreeMap<PathBuf, PathBuf>,
     /// The network; `None`: as the OCI configuration's namespaces have it.
     pub network: Option<NetworkPlan>,
+    /// Containers whose namespaces this one shares.
+    pub partners: Vec<Partner>,
     /// The log.
     pub log: LogOptions,
+    /// Keep none.
+    pub no_log: bool,
     /// Remove the container when it has ended, and this name with it.
     pub auto_remove: Option<AutoRemove>,
     /// Run a small init as the first process.
@@ -37,6 +41,20 @@ pub struct Instructions {
 
 impl Record for Instructions {
     const VERSION: u32 = 1;
+}
+
+/// `--pid container:NAME`, `--ipc container:NAME`: another container of the same store,
+/// and which of its namespaces are ours too. Which process that means is looked up at
+/// every start.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Partner {
+    /// Its id.
+    pub id: String,
+    /// Share its processes.
+    pub pid: bool,
+    /// Share its semaphores, queues, and shared memory, which includes /dev/shm.
+    pub ipc: bool,
 }
 
 /// `--rm`.

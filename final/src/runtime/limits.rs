@@ -30,6 +30,7 @@ pub(super) fn limits(resources: &LinuxResources) -> Limits {
         limits.memory = positive(memory.limit());
         limits.memory_swap = memory.swap().filter(|swap| *swap != 0);
         limits.memory_reservation = positive(memory.reservation());
+        limits.oom_kill_disable = memory.disable_oom_killer().unwrap_or(false);
         limits.memory_swappiness = memory.swappiness().map(|swappiness| swappiness as i64);
     }
     if let Some(cpu) = resources.cpu() {

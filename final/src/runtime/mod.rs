@@ -5,17 +5,20 @@ mod hardening;
 mod instructions;
 mod limits;
 mod mounts;
+mod partners;
 mod reconcile;
 pub mod seccomp;
 mod settings;
 pub mod shim;
 mod spec;
 mod sys;
+mod sysctls;
 
-pub use instructions::{AutoRemove, ExecInstructions, Instructions, NetworkPlan, Session};
+pub use instructions::{AutoRemove, ExecInstructions, Instructions, NetworkPlan, Partner, Session};
 pub use limits::{check as check_limits, update as update_limits};
 pub use reconcile::{Found, reconcile};
 pub use spec::{DEFAULT_CAPABILITIES, default_spec, device_rule, docker_capabilities};
+pub use sysctls::check as check_sysctls;
 
 /// The chapter of the book on capabilities, seccomp and the rest of the hardening.
 const CHAPTER_SECURITY: u8 = 10;

@@ -1,43 +1,32 @@
 //! Small mechanisms that have no lesson: what the kernel is told about the process
 //! and its namespaces by writing numbers somewhere.
 
-use std::fs;
 use std::path::PathBuf;
 
 use namespaces::explain::step;
 use namespaces::{Context, Error, Mechanism, Result};
 use nix::errno::Errno;
+use nix::fcntl::{self, OFlag, OpenHow, ResolveFlag};
 use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::stat::{Mode, fstat};
+use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use oci_spec::runtime::{PosixRlimit, PosixRlimitType as Kind};
+use rootfs::Root;
 
 use super::CHAPTER_SECURITY as CHAPTER;
 
-/// `--sysctl`: settings of the container's own namespaces. Before the root is
-/// changed, while `/proc/sys` can still be written to; the kernel shows each process
-/// the settings of its own namespaces there.
-pub(super) struct Sysctls(pub Vec<(String, String)>);
-
-impl Mechanism for Sysctls {
-    fn in_child(&self) -> Result<()> {
-        for (name, value) in &self.0 {
-            let path = PathBuf::from("/proc/sys").join(name.replace('.', "/"));
-            let what = || format!("write {value} to {}", path.display());
-            step(CHAPTER, what, || fs::write(&path, value).doing(|| format!("set sysctl {name}")))?;
-        }
-        Ok(())
-    }
-}
-
-/// The working directory, made if the image does not have it.
+/// The working directory, made if the image does not have it. Not by way of what is
+/// open in this process, which `/proc/self/fd/7` would be (CVE-2024-21626).
 pub(super) struct WorkingDirectory(pub PathBuf);
 
 impl Mechanism for WorkingDirectory {
     fn in_child(&self) -> Result<()> {
-        match self.0.is_dir() {
-            true => Ok(()),
-            false => fs::create_dir_all(&self.0)
-                .doing(|| format!("create the working directory {}", self.0.display())),
-        }
+        let what = || format!("create the working directory {}", self.0.display());
+        let made = Root::open("/").and_then(|root| root.mkdir_all(&self.0, 0o755));
+        made.map(drop).doing(what).map_err(|error| match error.is(Errno::ELOOP) {
+            true => error.hint("it is outside of the container"),
+            false => error,
+        })
     }
 }
 
@@ -58,12 +47,33 @@ impl Mechanism for ProcessLimits {
             )?;
         }
         if let Some(score) = self.oom_score_adj {
-            let path = "/proc/self/oom_score_adj";
-            let what = || format!("write {score} to {path}");
-            step(CHAPTER, what, || fs::write(path, score.to_string()).doing(what))?;
+            let what = || format!("write {score} to /proc/self/oom_score_adj");
+            step(CHAPTER, what, || {
+                write_proc("self/oom_score_adj", &score.to_string()).doing(what)
+            })?;
         }
         Ok(())
     }
+}
+
+/// Writes to a file of /proc, which is the container's own by now. What looks like it
+/// could be a mount or a link that somebody else has put there, and lead to a file that
+/// does something else with the text (CVE-2025-52881): it is only /proc if the kernel
+/// says so, and no mount and no link out of it lies on the way.
+fn write_proc(file: &str, text: &str) -> nix::Result<()> {
+    const ROOT: u64 = 1;
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let proc = fcntl::open("/proc", flags, Mode::empty())?;
+    let kind = fstatfs(&proc)?.filesystem_type();
+    if kind != PROC_SUPER_MAGIC || fstat(&proc)?.st_ino != ROOT {
+        return Err(Errno::EXDEV);
+    }
+    let inside = ResolveFlag::RESOLVE_BENEATH
+        | ResolveFlag::RESOLVE_NO_XDEV
+        | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+    let how = OpenHow::new().flags(OFlag::O_WRONLY | OFlag::O_CLOEXEC).resolve(inside);
+    let file = fcntl::openat2(&proc, file, how)?;
+    nix::unistd::write(&file, text.as_bytes()).map(drop)
 }
 
 fn set(limit: &PosixRlimit) -> nix::Result<()> {

@@ -1,7 +1,7 @@
 //! Where an engine keeps everything.
 
-use std::fs::{self, DirBuilder};
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::{self, DirBuilder, Permissions};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use namespaces::{Context, Error, Result};
@@ -38,8 +38,14 @@ impl Root {
             None => Self::of_user()?,
         };
         let known = record::read::<Store>(&root.data.join("version"))?.is_some();
-        for folder in [&root.data, &root.run, &root.names_folder(), &root.containers()] {
-            make_folder(folder)?;
+        // The socket may be below, and others than its owner be admitted to it.
+        let open = if root.run.starts_with(&root.data) { 0o711 } else { 0o700 };
+        let folders = [(&root.data, open), (&root.run, 0o711)];
+        for (folder, mode) in folders {
+            make_folder(folder, mode)?;
+        }
+        for folder in [root.names_folder(), root.containers(), root.data.join("layers")] {
+            make_folder(&folder, 0o700)?;
         }
         if !known {
             record::write(&root.data.join("version"), &Store {}, true)?;
@@ -102,16 +108,29 @@ impl Root {
     }
 }
 
-/// Others may pass through, for a container's user must reach its root, but not look.
-fn make_folder(path: &Path) -> Result<()> {
-    let mode = if nix::unistd::geteuid().is_root() { 0o711 } else { 0o700 };
+/// Nobody but the owner may come to what containers and images hold: a program in
+/// there may be root's and set-user-ID, for anyone on the host who can reach it.
+fn make_folder(path: &Path, mode: u32) -> Result<()> {
+    let mode = if nix::unistd::geteuid().is_root() { mode } else { 0o700 };
     let what = || format!("create {}", path.display());
     if let Some(above) = path.parent() {
         fs::create_dir_all(above).doing(what)?;
     }
     match DirBuilder::new().mode(mode).create(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => close(path, mode),
         result => result.doing(what),
+    }
+}
+
+/// What an older version, or another hand, has made wider than that.
+fn close(path: &Path, mode: u32) -> Result<()> {
+    let what = || format!("protect {}", path.display());
+    let found = fs::metadata(path).doing(what)?;
+    let ours = found.uid() == nix::unistd::geteuid().as_raw();
+    match found.mode() & 0o777 & !mode {
+        0 => Ok(()),
+        _ if !ours => Ok(()),
+        _ => fs::set_permissions(path, Permissions::from_mode(mode)).doing(what),
     }
 }
 

@@ -3,10 +3,10 @@
 //! A socket's address holds 108 bytes, and a path to a container's folder can be
 //! longer. `/proc/self/fd/N/shim.sock` always fits, N being the folder.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,10 @@ use std::path::{Path, PathBuf};
 pub fn bind(folder: &Path, name: &str) -> io::Result<UnixListener> {
     let _ = std::fs::remove_file(folder.join(name));
     let (_open, short) = short(folder, name)?;
-    UnixListener::bind(short)
+    let listener = UnixListener::bind(&short)?;
+    // Connecting takes the right to write, whatever the umask of this process is.
+    std::fs::set_permissions(short, Permissions::from_mode(0o600))?;
+    Ok(listener)
 }
 
 /// Connects to `folder/name`.

@@ -4,6 +4,9 @@
 //! process, which a static binary cannot, and which must never happen inside a
 //! root that a stranger made.
 
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 /// One line of passwd(5).
@@ -33,9 +36,21 @@ pub(crate) fn groups() -> Vec<Group> {
     parse_groups(&read("/etc/group"))
 }
 
+/// More than that is not read of a file that a stranger made.
+const LIMIT: u64 = 16 << 20;
+
+/// An image could have a FIFO there, which would be waited on for ever, or a device
+/// without an end: neither is a list of accounts.
 fn read(path: &str) -> String {
-    let bytes = std::fs::read(path).unwrap_or_default();
-    String::from_utf8_lossy(&bytes).into_owned()
+    let open =
+        File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
+    let file = open.ok().filter(|file| file.metadata().is_ok_and(|found| found.is_file()));
+    let mut bytes = Vec::new();
+    let read = file.map(|file| file.take(LIMIT).read_to_end(&mut bytes));
+    match read {
+        Some(Ok(_)) => String::from_utf8_lossy(&bytes).into_owned(),
+        _ => String::new(),
+    }
 }
 
 pub(crate) fn parse_accounts(text: &str) -> Vec<Account> {

@@ -14,6 +14,7 @@
 
 use std::cell::RefCell;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 
@@ -50,7 +51,7 @@ pub(crate) struct ParentEnd(BufReader<UnixStream>);
 /// The child's end.
 #[derive(Debug)]
 pub(crate) struct ChildEnd {
-    stream: UnixStream,
+    stream: Rc<UnixStream>,
     kept: Rc<RefCell<Kept>>,
 }
 
@@ -69,7 +70,10 @@ const ENOUGH: usize = 16 << 10;
 /// A connected pair, close-on-exec.
 pub(crate) fn pair() -> Result<(ParentEnd, ChildEnd)> {
     let (parent, child) = UnixStream::pair().doing(|| "create the socket pair to the child")?;
-    Ok((ParentEnd(BufReader::new(parent)), ChildEnd { stream: child, kept: Rc::default() }))
+    Ok((
+        ParentEnd(BufReader::new(parent)),
+        ChildEnd { stream: Rc::new(child), kept: Rc::default() },
+    ))
 }
 
 impl ParentEnd {
@@ -120,7 +124,7 @@ impl ChildEnd {
         lines.push(b'\n');
         *at_once |= matches!(message, Message::Ready);
         if *at_once || lines.len() >= ENOUGH || !matches!(message, Message::Step(_)) {
-            let _ = (&self.stream).write_all(lines);
+            let _ = (&*self.stream).write_all(lines);
             lines.clear();
         }
     }
@@ -128,7 +132,7 @@ impl ChildEnd {
     /// Says what is still kept: before a clone, which would copy it and say it twice.
     pub fn flush(&self) {
         let mut kept = self.kept.borrow_mut();
-        let _ = (&self.stream).write_all(&kept.lines);
+        let _ = (&*self.stream).write_all(&kept.lines);
         kept.lines.clear();
     }
 
@@ -146,7 +150,7 @@ impl ChildEnd {
     /// The end of file means that the parent died: then there is no one to run for.
     fn wait_for(&self, word: u8) -> Result<()> {
         let mut byte = [0];
-        match (&self.stream).read_exact(&mut byte) {
+        match (&*self.stream).read_exact(&mut byte) {
             Ok(()) if byte[0] == word => Ok(()),
             _ => Err(Error::new("wait for the parent: it is gone")),
         }
@@ -154,8 +158,13 @@ impl ChildEnd {
     // ANCHOR_END: wait_for
 
     /// Another handle on the same socket, for the recorder of steps.
-    pub fn again(&self) -> Result<Self> {
-        let stream = self.stream.try_clone().doing(|| "duplicate the child's socket")?;
-        Ok(Self { stream, kept: self.kept.clone() })
+    pub fn again(&self) -> Self {
+        Self { stream: self.stream.clone(), kept: self.kept.clone() }
+    }
+}
+
+impl AsFd for ChildEnd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
     }
 }

@@ -131,21 +131,18 @@ fn clone(
 ) -> Result<(Child, ParentEnd)> {
     let (mut parent_end, child_end) = channel::pair()?;
     let cgroup = args.cgroup.as_ref().map(|fd| fd.as_fd());
+    // Into namespaces that exist first: they own those that are made after.
+    let flags = if args.join.is_empty() { args.flags } else { 0 };
     let call = || {
         format!(
             "clone3({}{})",
-            flags::names(args.flags),
+            flags::names(flags),
             if cgroup.is_some() { "|CLONE_INTO_CGROUP" } else { "" }
         )
     };
     // ANCHOR: clone
     let cloned = step(CHAPTER, call, || {
-        sys::clone3(args.flags, cgroup, false).map_err(|errno| {
-            flags::explain_refusal(
-                Error::os(format!("clone3({})", flags::names(args.flags)), errno),
-                args.flags,
-            )
-        })
+        sys::clone3(flags, cgroup, false).map_err(|errno| refused(flags, errno))
     });
     // ANCHOR_END: clone
     // ANCHOR: two_sides
@@ -156,14 +153,19 @@ fn clone(
         }
         Cloned::Parent(pid, pidfd) => {
             drop(child_end);
-            let child = match args.join {
-                None => Child { pid, pidfd },
-                Some(_) => second_born(pid, &mut parent_end)?,
+            let child = match args.join.as_slice() {
+                [] => Child { pid, pidfd },
+                _ => second_born(pid, &mut parent_end)?,
             };
             Ok((child, parent_end))
         }
     }
     // ANCHOR_END: two_sides
+}
+
+fn refused(flags: u64, errno: Errno) -> Error {
+    let error = Error::os(format!("clone3({})", flags::names(flags)), errno);
+    flags::explain_refusal(error, flags)
 }
 
 /// Waits for the news of the second birth, and reaps the first-born.
@@ -190,8 +192,8 @@ fn in_new_process(
 ) -> ! {
     let result = without_unwinding("set up the container", || {
         record_to(&channel)?;
-        if let Some((pidfd, namespaces)) = &args.join {
-            be_born_again(pidfd.as_fd(), *namespaces, &channel)?;
+        if !args.join.is_empty() {
+            be_born_again(args, &channel)?;
         }
         child_main(process, mechanisms, &channel)
     });
@@ -215,7 +217,7 @@ pub(crate) fn without_unwinding<T>(what: &str, act: impl FnOnce() -> Result<T>) 
 /// Sends this process's steps to the parent, if someone listens there.
 pub(crate) fn record_to(channel: &ChildEnd) -> Result<()> {
     if explain::listening() {
-        let channel = channel.again()?;
+        let channel = channel.again();
         explain::listen_in_child(move |step| channel.say(&Message::Step(step.clone())));
     }
     Ok(())
@@ -225,21 +227,20 @@ pub(crate) fn record_to(channel: &ChildEnd) -> Result<()> {
 /// setns(2) for the pid namespace only counts for children to come, and once in a
 /// foreign user namespace there is no way back. So the process that joins is not
 /// the one that stays: it clones a sibling and goes.
-fn be_born_again(pidfd: BorrowedFd, namespaces: u64, channel: &ChildEnd) -> Result<()> {
+fn be_born_again(args: &CloneArgs, channel: &ChildEnd) -> Result<()> {
     // From here on the container's processes could look at this one through /proc,
     // and it still is our binary with our memory (CVE-2019-5736).
     nix::sys::prctl::set_dumpable(false).doing(|| "prctl(PR_SET_DUMPABLE, 0)")?;
-    let names = flags::names(namespaces);
-    step(
-        CHAPTER,
-        || format!("setns(pidfd, {names})"),
-        || {
-            let flags = nix::sched::CloneFlags::from_bits_truncate(namespaces as i32);
-            nix::sched::setns(pidfd, flags).doing(|| format!("setns({names})"))
-        },
-    )?;
+    for (of, namespaces) in &args.join {
+        join(of.as_fd(), *namespaces)?;
+    }
+    // Told before, once: after it there are two to tell.
+    if args.flags != 0 {
+        let call = || format!("clone3(CLONE_PARENT|{})", flags::names(args.flags));
+        step(CHAPTER, call, || Ok(()))?;
+    }
     channel.flush();
-    match sys::clone3(0, None, true).doing(|| "clone3(CLONE_PARENT)")? {
+    match sys::clone3(args.flags, None, true).map_err(|errno| refused(args.flags, errno))? {
         Cloned::Child => Ok(()),
         Cloned::Parent(pid, _) => {
             channel.say(&Message::Joined(pid.as_raw()));
@@ -248,6 +249,20 @@ fn be_born_again(pidfd: BorrowedFd, namespaces: u64, channel: &ChildEnd) -> Resu
     }
 }
 // ANCHOR_END: be_born_again
+
+fn join(of: BorrowedFd, namespaces: u64) -> Result<()> {
+    let names = flags::names(namespaces);
+    let flags = nix::sched::CloneFlags::from_bits_truncate(namespaces as i32);
+    step(
+        CHAPTER,
+        || format!("setns(pidfd, {names})"),
+        || nix::sched::setns(of, flags).doing(|| format!("setns({names})")),
+    )
+    .map_err(|error| match error.is(Errno::EPERM) {
+        true => error.hint("it belongs to another user namespace; root may join it"),
+        false => error,
+    })
+}
 
 // ANCHOR: child_main
 /// What the container's first process does between the clone and the exec.
@@ -263,6 +278,7 @@ fn child_main(
     unistd::setsid().doing(|| "setsid()")?;
     sys::join_new_session_keyring();
     process.take_stdio()?;
+    let title = process.init.then(init::Title::find).flatten();
 
     // Let every mechanism do its part, in order.
     for mechanism in mechanisms {
@@ -275,14 +291,14 @@ fn child_main(
     }
 
     // Find the program while an error can still be told.
-    process.prepare()?;
+    process.prepare(channel.as_fd())?;
     let program = process.find_program()?;
 
     // Stop at the brink, until the parent lets go.
     channel.say(&Message::Ready);
     channel.wait_for_start()?;
     if process.init {
-        init::become_init()?;
+        init::become_init(title, &process.args)?;
     }
     // Told before it is done: afterwards there is nobody left to tell it.
     step(CHAPTER, || format!("execve({:?})", program.display()), || Ok(()))?;

@@ -4,6 +4,10 @@
 //! signals to pid 1 for which it has no handler. So the init reaps whatever
 //! ends, and forwards whatever is sent, to the one program it is there for.
 
+use std::ffi::{OsStr, OsString};
+use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
+
 use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
@@ -18,7 +22,7 @@ use crate::sys;
 // ANCHOR: become_init
 /// Splits in two: the caller goes on in the child, and execs the program; the
 /// parent stays as init, and ends as the program ends.
-pub(crate) fn become_init() -> Result<()> {
+pub(crate) fn become_init(title: Option<Title>, program: &[OsString]) -> Result<()> {
     let all = SigSet::all();
     all.thread_block().doing(|| "block the signals for init")?;
     // Where the pid namespace is shared, init is not pid 1, and orphans need to be told.
@@ -36,16 +40,57 @@ pub(crate) fn become_init() -> Result<()> {
             sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
                 .doing(|| "unblock the signals")
         }
-        Some(program) => {
+        Some(child) => {
             // What the container can see of this process is the engine's own binary.
             let _ = prctl::set_dumpable(false);
+            let _ = prctl::set_name(c"docker-init");
+            if let Some(title) = title {
+                title.show(program);
+            }
             // The socket to the parent must end with the exec, not with init.
             sys::close_from(3);
-            sys::exit_now(serve(program, &all).code().into())
+            sys::exit_now(serve(child, &all).code().into())
         }
     }
 }
 // ANCHOR_END: become_init
+
+/// What `ps` shows of a process: its arguments, which lie on its stack, and behind them
+/// its environment. The init's are the engine's own, and nobody else's business.
+pub(crate) struct Title {
+    arguments: Range<usize>,
+    environment: Range<usize>,
+}
+
+impl Title {
+    /// Where they lie. Asked on the host: in the container /proc is not to be trusted.
+    pub fn find() -> Option<Self> {
+        let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+        // What follows the name in parentheses begins with field 3; see proc_pid_stat(5).
+        let fields: Vec<_> = stat.rsplit_once(") ")?.1.split_whitespace().collect();
+        let field = |number: usize| fields.get(number - 3)?.parse::<usize>().ok();
+        let title = Self { arguments: field(48)?..field(49)?, environment: field(50)?..field(51)? };
+        (title.arguments.end == title.environment.start).then_some(title)
+    }
+
+    /// Shows what Docker's init does: its name, and the program.
+    fn show(self, program: &[OsString]) {
+        let init = [OsStr::new("/sbin/docker-init"), OsStr::new("--")];
+        let words: Vec<_> =
+            init.into_iter().chain(program.iter().map(OsString::as_os_str)).collect();
+        let separated = |separator: &[u8]| -> Vec<u8> {
+            words.iter().flat_map(|word| [word.as_bytes(), separator].concat()).collect()
+        };
+        let mut text = separated(b"\0");
+        // What is longer than the arguments were, the kernel reads as one string, up to
+        // its first zero; it knows by their last byte, which is none then.
+        if text.len() > self.arguments.len() {
+            text = separated(b" ");
+            text.truncate(self.environment.end - self.arguments.start - 1);
+        }
+        sys::overwrite_arguments(self.arguments.start, self.environment.end, &text);
+    }
+}
 
 /// Ctrl-C and Ctrl-Z are for the program, and init must not stop with it: it gets
 /// a process group of its own, in the foreground of the terminal, if there is one.

@@ -73,7 +73,7 @@ fn foreign_namespaces(pid: Pid) -> Result<u64> {
 
 impl Mechanism for Join {
     fn before_clone(&mut self, args: &mut CloneArgs) -> Result<()> {
-        args.join = self.pidfd.take().map(|pidfd| (pidfd, self.flags));
+        args.join.extend(self.pidfd.take().map(|pidfd| (pidfd, self.flags)));
         Ok(())
     }
 

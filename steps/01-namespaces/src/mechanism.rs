@@ -63,9 +63,10 @@ pub struct CloneArgs {
     pub flags: u64,
     /// A cgroup v2 folder that the child is born into (`CLONE_INTO_CGROUP`).
     pub cgroup: Option<OwnedFd>,
-    /// Existing namespaces that the child is born into: setns(2) on the pidfd of
-    /// a process in them, and which of its namespaces (`CLONE_NEW*`).
-    pub join: Option<(OwnedFd, u64)>,
+    /// Existing namespaces that the child is born into, in this order: what setns(2)
+    /// takes, a pidfd or a namespace's own file, and which namespaces (`CLONE_NEW*`).
+    /// Those of `flags` are made after them.
+    pub join: Vec<(OwnedFd, u64)>,
 }
 // ANCHOR_END: clone_args
 

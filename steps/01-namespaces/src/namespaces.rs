@@ -1,7 +1,11 @@
 //! The mechanism of this lesson: a world of its own. See namespaces(7).
 
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
 use nix::mount::{MsFlags, mount};
-use nix::unistd::sethostname;
+use nix::unistd::{Pid, sethostname};
 
 use crate::error::{Context, Result};
 use crate::explain::step;
@@ -12,10 +16,14 @@ use crate::userns;
 
 const CHAPTER: u8 = 1;
 
+const USER: u64 = libc::CLONE_NEWUSER as u64;
+
 /// New namespaces for the container: which ones, and what is in them.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Namespaces {
     flags: u64,
+    joined: Vec<(OwnedFd, u64)>,
+    joins_user: bool,
     hostname: Option<String>,
     domainname: Option<String>,
     maps: Option<IdMaps>,
@@ -24,7 +32,14 @@ pub struct Namespaces {
 impl Namespaces {
     /// No new namespace: the container shares the caller's world.
     pub fn none() -> Self {
-        Self { flags: 0, hostname: None, domainname: None, maps: None }
+        Self {
+            flags: 0,
+            joined: Vec::new(),
+            joins_user: false,
+            hostname: None,
+            domainname: None,
+            maps: None,
+        }
     }
 
     // ANCHOR: container_flags
@@ -57,6 +72,33 @@ impl Namespaces {
         self.flags & flag as u64 != 0
     }
 
+    /// Instead of new ones, these namespaces (`CLONE_NEW*`) of a process that is there.
+    ///
+    /// # Errors
+    /// There is no such process.
+    pub fn of_process(self, pid: Pid, flags: u64) -> Result<Self> {
+        let process = sys::pidfd_open(pid).doing(|| format!("find process {pid}"))?;
+        Ok(self.of(process, flags))
+    }
+
+    /// Instead of a new one, the namespace that a file means: `/proc/PID/ns/net`, or
+    /// wherever that is mounted.
+    ///
+    /// # Errors
+    /// There is no such file.
+    pub fn of_file(self, path: &Path, flag: i32) -> Result<Self> {
+        let file = File::open(path).doing(|| format!("open the namespace {}", path.display()))?;
+        Ok(self.of(file.into(), flag as u64))
+    }
+
+    /// The user namespace comes first: it decides over the others.
+    fn of(mut self, namespaces: OwnedFd, flags: u64) -> Self {
+        self.flags &= !flags;
+        let place = if flags & USER != 0 { 0 } else { self.joined.len() };
+        self.joined.insert(place, (namespaces, flags));
+        self
+    }
+
     /// The name that `hostname` shows inside; needs a uts namespace.
     pub fn hostname(mut self, name: impl Into<String>) -> Self {
         self.hostname = Some(name.into());
@@ -80,6 +122,8 @@ impl Namespaces {
 impl Mechanism for Namespaces {
     fn before_clone(&mut self, args: &mut CloneArgs) -> Result<()> {
         args.flags |= self.flags;
+        self.joins_user = self.joined.iter().any(|(_, flags)| flags & USER != 0);
+        args.join.append(&mut self.joined);
         Ok(())
     }
 
@@ -92,7 +136,7 @@ impl Mechanism for Namespaces {
 
     // ANCHOR: in_child
     fn in_child(&self) -> Result<()> {
-        if self.maps.is_some() {
+        if self.maps.is_some() || self.joins_user {
             userns::become_root()?;
         }
         if self.has(libc::CLONE_NEWNS) {

@@ -1,7 +1,7 @@
 //! The program that runs inside, and how it is found and started.
 
 use std::ffi::{CString, OsStr, OsString};
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -64,14 +64,18 @@ impl Process {
     // ANCHOR: prepare
     /// Makes the process what the program expects to be: in its directory, with
     /// its umask, with no signal blocked or ignored, with no descriptor of ours.
-    pub(crate) fn prepare(&mut self) -> Result<()> {
+    ///
+    /// Descriptors go first. A directory of the host that is still open, even if only
+    /// until the exec, is a way out for a working directory or a program of the name
+    /// `/proc/self/fd/7/../..` (CVE-2024-21626). `channel` stays until the exec.
+    pub(crate) fn prepare(&mut self, channel: BorrowedFd) -> Result<()> {
+        sys::close_from_but(3, channel);
         self.enter_cwd()?;
         self.set_home();
         umask(Mode::from_bits_truncate(self.umask));
         sys::reset_signal_actions();
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
-            .doing(|| "unblock the signals")?;
-        sys::close_on_exec_from(3).doing(|| "mark the open descriptors close-on-exec")
+            .doing(|| "unblock the signals")
     }
     // ANCHOR_END: prepare
 

@@ -29,6 +29,10 @@ use crate::sys::{self, Cloned};
 const CONTAINER: &[u8] = b"c";
 const DISMISSED: &[u8] = b".";
 
+/// How long a killed container may take to end, in milliseconds. One that is frozen on
+/// cgroup v1 does not, until the teardown of its cgroup lets it go on.
+const PATIENCE: u16 = 2000;
+
 /// The parent's hold on the sentinel. Dropped without [`dismiss`](Self::dismiss), it
 /// makes the sentinel do its work, and waits for that.
 pub(crate) struct Sentinel {
@@ -123,7 +127,8 @@ fn is_dismissed(socket: &UnixStream) -> bool {
     }
     if let Some(container) = container {
         let _ = sys::pidfd_send_signal(&container, libc::SIGKILL);
-        let _ = poll(&mut [PollFd::new(container.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE);
+        let mut end = [PollFd::new(container.as_fd(), PollFlags::POLLIN)];
+        let _ = poll(&mut end, PollTimeout::from(PATIENCE));
     }
     false
 }

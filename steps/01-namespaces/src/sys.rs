@@ -90,15 +90,6 @@ pub(crate) fn pidfd_send_signal(pidfd: impl AsFd, signal: i32) -> Result<(), Err
     Errno::result(sent).map(drop)
 }
 
-/// Marks every descriptor from `first` on as close-on-exec: close_range(2).
-pub(crate) fn close_on_exec_from(first: RawFd) -> Result<(), Errno> {
-    // SAFETY: takes three numbers; nothing is closed before the exec.
-    let done = unsafe {
-        libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC)
-    };
-    Errno::result(done).map(drop)
-}
-
 /// setdomainname(2).
 pub(crate) fn setdomainname(name: &str) -> Result<(), Errno> {
     // SAFETY: a pointer to bytes and their number.
@@ -134,6 +125,39 @@ pub(crate) fn reset_signal_actions() {
 pub(crate) fn close_from(first: RawFd) {
     // SAFETY: takes three numbers; the caller never returns to the owners.
     unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) };
+}
+
+/// Closes every descriptor from `first` on, but for `kept`, which becomes close-on-exec.
+/// For a process that ends in an exec, or at once.
+pub(crate) fn close_from_but(first: RawFd, kept: BorrowedFd) {
+    let kept = kept.as_raw_fd();
+    let close = |first: RawFd, last: libc::c_uint, flags: libc::c_uint| {
+        // SAFETY: takes three numbers; whoever owns these descriptors never comes back
+        // to use or to close them.
+        unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
+    };
+    if kept > first {
+        close(first, kept as libc::c_uint - 1, 0);
+    }
+    close(kept, kept as libc::c_uint, libc::CLOSE_RANGE_CLOEXEC);
+    close(first.max(kept + 1), libc::c_uint::MAX, 0);
+}
+
+/// Writes `text` over the strings that the kernel has put on this process's stack at its
+/// exec: its arguments and environment, `from` up to `to`. The rest becomes zeroes.
+///
+/// For a process that reads neither any more, and in which `from` and `to` are what
+/// proc_pid_stat(5) says of it: `arg_start` and `arg_end` or `env_end`.
+pub(crate) fn overwrite_arguments(from: usize, to: usize, text: &[u8]) {
+    let length = to.saturating_sub(from);
+    let text = &text[..text.len().min(length)];
+    // SAFETY: the kernel has made this memory, which is writable, for strings that belong
+    // to nobody; those who could still look at them have been told not to.
+    unsafe {
+        let area = std::ptr::with_exposed_provenance_mut::<u8>(from);
+        std::ptr::write_bytes(area, 0, length);
+        std::ptr::copy_nonoverlapping(text.as_ptr(), area, text.len());
+    }
 }
 
 /// Puts a duplicate of `with` in the place of descriptor `fd`. For a process that will

@@ -104,10 +104,13 @@ fn open_pty() -> Result<(OwnedFd, OwnedFd)> {
         || "open(\"/dev/ptmx\"), TIOCGPTPEER".into(),
         || {
             let mut options = File::options();
-            options.read(true).write(true).custom_flags(libc::O_NOCTTY);
+            // A container that runs may have put there what would let us wait for ever.
+            options.read(true).write(true).custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK);
             let master = options.open("/dev/ptmx").doing(|| "open /dev/ptmx")?;
             let slave =
                 sys::open_pty_peer(master.as_fd()).doing(|| "open the terminal's other end")?;
+            let blocking = nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_RDWR);
+            nix::fcntl::fcntl(&master, blocking).doing(|| "open /dev/ptmx")?;
             Ok((master.into(), slave))
         },
     )

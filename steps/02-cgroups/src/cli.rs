@@ -31,6 +31,10 @@ pub struct LimitArgs {
     #[arg(long, value_name = "0..100", allow_hyphen_values = true)]
     pub memory_swappiness: Option<i64>,
 
+    /// Let processes wait for memory instead of killing them (cgroup v1 only)
+    #[arg(long)]
+    pub oom_kill_disable: bool,
+
     /// Processors: 0.5, 2
     #[arg(long, value_name = "NUMBER", value_parser = size::nano_cpus)]
     pub cpus: Option<u64>,
@@ -98,6 +102,7 @@ impl LimitArgs {
             memory: self.memory,
             memory_swap: self.memory_swap,
             memory_reservation: self.memory_reservation,
+            oom_kill_disable: self.oom_kill_disable,
             memory_swappiness: self.memory_swappiness.filter(|swappiness| *swappiness != -1),
             cpus: self.cpus,
             cpu_period: self.cpu_period,

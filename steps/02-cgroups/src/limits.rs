@@ -22,6 +22,8 @@ pub struct Limits {
     /// 0 to 100: how readily memory is swapped rather than page cache dropped.
     /// Only cgroup v1 has it.
     pub memory_swappiness: Option<i64>,
+    /// Processes wait where memory is out, instead of being killed. Only cgroup v1 has it.
+    pub oom_kill_disable: bool,
     /// Processors, in billionths (Docker's NanoCpus).
     pub cpus: Option<u64>,
     /// Microseconds of one period of the processor quota.

@@ -120,6 +120,9 @@ pub fn v1(limits: &Limits) -> Vec<Write> {
     if let Some(swappiness) = limits.memory_swappiness {
         plan.push(Write::new("memory", "memory.swappiness", swappiness));
     }
+    if limits.oom_kill_disable {
+        plan.push(Write::new("memory", "memory.oom_control", 1));
+    }
     if let Some((quota, period)) = quota(limits) {
         if let Some(period) = period {
             plan.push(Write::new("cpu", "cpu.cfs_period_us", period));
@@ -213,6 +216,7 @@ mod tests {
             memory_swap: Some(96 << 20),
             memory_reservation: Some(32 << 20),
             memory_swappiness: None,
+            oom_kill_disable: false,
             cpus: Some(500_000_000),
             cpu_shares: Some(512),
             cpuset_cpus: Some("0-1".into()),

@@ -13,9 +13,10 @@ use namespaces::{Context, Error, Result};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::mount::{MntFlags, umount2};
+use nix::sched::{CloneFlags, setns};
 use nix::sys::stat::{SFlag, fstat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
-use nix::unistd::{chdir, fchdir, pivot_root};
+use nix::unistd::{Pid, chdir, chroot, fchdir, pivot_root};
 
 use crate::mount::Flags;
 use crate::plan::{Bind, Filesystem, Op};
@@ -24,7 +25,7 @@ use crate::{CHAPTER, Root, copy, dev, mask, overlay};
 
 /// Does all of `ops`, each told as one step. `taken` are the trees that were copied in
 /// the parent, by their place in the list of mounts.
-pub(crate) fn act(ops: &[Op], taken: &[Option<OwnedFd>]) -> Result<()> {
+pub(crate) fn act(ops: &[Op], taken: &[(usize, OwnedFd)]) -> Result<()> {
     let mut root = None;
     for op in ops {
         namespaces::explain::step(CHAPTER, || op.to_string(), || one(op, &mut root, taken))?;
@@ -32,7 +33,7 @@ pub(crate) fn act(ops: &[Op], taken: &[Option<OwnedFd>]) -> Result<()> {
     Ok(())
 }
 
-fn one(op: &Op, root: &mut Option<Root>, taken: &[Option<OwnedFd>]) -> Result<()> {
+fn one(op: &Op, root: &mut Option<Root>, taken: &[(usize, OwnedFd)]) -> Result<()> {
     match op {
         Op::Overlay { layers_top_first, upper, options, target } => {
             *root = Some(overlay::mount(layers_top_first, upper.as_ref(), options, target)?);
@@ -141,10 +142,9 @@ fn explain_refusal(kind: &str, error: Error) -> Error {
 
 // ANCHOR: mount_bind
 /// open_tree, mount_setattr, move_mount.
-fn mount_bind(root: &Root, bind: &Bind, taken: &[Option<OwnedFd>]) -> Result<()> {
+fn mount_bind(root: &Root, bind: &Bind, taken: &[(usize, OwnedFd)]) -> Result<()> {
     let doing = || format!("bind {} on {}", bind.source.display(), bind.destination.display());
-    let taken = bind.taken.and_then(|index| taken.get(index)).and_then(Option::as_ref);
-    let tree = match taken {
+    let tree = match find(taken, bind.taken) {
         Some(tree) => tree.try_clone().doing(doing)?,
         None => open_source(&bind.source, bind.subpath.as_deref(), bind.recursive)?,
     };
@@ -156,6 +156,10 @@ fn mount_bind(root: &Root, bind: &Bind, taken: &[Option<OwnedFd>]) -> Result<()>
         file(root, &bind.destination)
     }?;
     refuse_proc(&target, &bind.destination)?;
+    // In the place of /proc itself, only another one of the kernel's.
+    if bind.destination == Path::new("/proc") && !is_proc(&tree).doing(doing)? {
+        return Err(in_proc(&bind.destination));
+    }
     sys::move_mount(tree.as_fd(), target.as_fd()).doing(doing)
 }
 // ANCHOR_END: mount_bind
@@ -275,13 +279,18 @@ const REPLACEABLE: [&str; 8] = [
 /// A mount over /proc would deceive whoever sets up the container through it
 /// (CVE-2019-16884), so the place itself is asked where it lies, not its name.
 fn refuse_proc(target: &OwnedFd, destination: &Path) -> Result<()> {
-    let system = fstatfs(target).doing(|| format!("look at {}", destination.display()))?;
+    let inside = is_proc(target).doing(|| format!("look at {}", destination.display()))?;
     let harmless = REPLACEABLE.iter().any(|path| destination == Path::new(path));
-    if system.filesystem_type() != PROC_SUPER_MAGIC || harmless {
-        return Ok(());
-    }
-    Err(Error::new(format!("mount on {}: it is inside of /proc", destination.display()))
-        .hint("choose another path in the container"))
+    if inside && !harmless { Err(in_proc(destination)) } else { Ok(()) }
+}
+
+fn is_proc(fd: &OwnedFd) -> nix::Result<bool> {
+    Ok(fstatfs(fd)?.filesystem_type() == PROC_SUPER_MAGIC)
+}
+
+fn in_proc(destination: &Path) -> Error {
+    Error::new(format!("mount on {}: it is inside of /proc", destination.display()))
+        .hint("choose another path in the container")
 }
 // ANCHOR_END: refuse_proc
 
@@ -304,12 +313,37 @@ fn pivot(root: &Root) -> Result<()> {
 
 /// In the parent: copies of the trees that must keep their ties to the host. In the
 /// child's namespace they would be cut already.
-pub(crate) fn take(ops: &[Op], mounts: usize) -> Result<Vec<Option<OwnedFd>>> {
-    let mut taken: Vec<Option<OwnedFd>> = (0..mounts).map(|_| None).collect();
+pub(crate) fn take(ops: &[Op], taken: &mut Vec<(usize, OwnedFd)>) -> Result<()> {
     for op in ops {
-        if let Op::Bind(Bind { taken: Some(index), source, subpath, recursive, .. }) = op {
-            taken[*index] = Some(open_source(source, subpath.as_deref(), *recursive)?);
+        if let Op::Bind(Bind { taken: Some(index), source, subpath, recursive, .. }) = op
+            && find(taken, Some(*index)).is_none()
+        {
+            taken.push((*index, open_source(source, subpath.as_deref(), *recursive)?));
         }
     }
-    Ok(taken)
+    Ok(())
+}
+
+fn find(taken: &[(usize, OwnedFd)], index: Option<usize>) -> Option<&OwnedFd> {
+    taken.iter().find(|(place, _)| Some(*place) == index).map(|(_, tree)| tree)
+}
+
+/// A detached copy of what process `pid` has mounted at `path`.
+///
+/// Only what is in the caller's own mount namespace can be copied, so the caller goes
+/// there, and comes back. What it finds is the other container's to decide; no link
+/// there leads it further than that container's own root.
+pub(crate) fn tree_of_process(pid: Pid, path: &Path) -> Result<OwnedFd> {
+    let doing = || format!("open {} of process {pid}", path.display());
+    let namespace = |of: &str| File::open(format!("/proc/{of}/ns/mnt")).doing(doing);
+    let (ours, theirs) = (namespace("self")?, namespace(&pid.to_string())?);
+    let (root, folder) = (Root::open("/").doing(doing)?, Root::open(".").doing(doing)?);
+    setns(&theirs, CloneFlags::CLONE_NEWNS).doing(doing)?;
+    let found = Root::open("/").and_then(|root| root.resolve(path));
+    let tree = found.and_then(|found| sys::open_tree(found.as_fd(), "", true));
+    setns(&ours, CloneFlags::CLONE_NEWNS).doing(|| "come back to the own mount namespace")?;
+    // setns(2) has made the namespace's root ours, which it need not have been.
+    fchdir(&root).and_then(|()| chroot(".")).doing(|| "come back to the own root")?;
+    fchdir(&folder).doing(|| "come back to the own folder")?;
+    tree.doing(doing)
 }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use namespaces::{Context, Error, Result};
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, openat, readlinkat};
+use nix::fcntl::{AT_FDCWD, AtFlags, Flock, FlockArg, OFlag, openat, readlinkat};
 use nix::sys::stat::{
     FchmodatFlags, FileStat, Mode, SFlag, UtimensatFlags, fchmod, fchmodat, fstat, mkdirat,
     mknodat, utimensat,
@@ -139,7 +139,12 @@ impl Copy<'_> {
             self.links.insert((stat.st_dev, stat.st_ino), path.to_owned());
             return Ok(false);
         };
-        replace(into, name, || linkat(self.top, first, into, name, AtFlags::empty()))?;
+        // A container that has the volume already could put a link in the way of a longer
+        // path, to have one of the host's files linked here.
+        let top = Root::from_fd(self.top.try_clone_to_owned().map_err(|_| Errno::EMFILE)?);
+        let above = top.resolve_plain(first.parent().unwrap_or(Path::new("")))?;
+        let last = first.file_name().ok_or(Errno::EINVAL)?;
+        replace(into, name, || linkat(&above, last, into, name, AtFlags::empty()))?;
         Ok(true)
     }
 
@@ -193,9 +198,21 @@ fn copy_attributes(
     own(into, name, stat)?;
     copy_xattrs(from, into, name)?;
     if stat.st_mode & SFlag::S_IFMT.bits() != SFlag::S_IFLNK.bits() {
-        fchmodat(into, name, mode(stat), FchmodatFlags::FollowSymlink)?;
+        change_mode(into, name, mode(stat))?;
     }
     set_times(into, name, stat)
+}
+
+/// chmod(2) that follows no link, which one that has the volume already could have put
+/// there meanwhile: it would change a file of the host.
+fn change_mode(into: BorrowedFd, name: &OsStr, mode: Mode) -> nix::Result<()> {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let file = openat(into, name, flags, Mode::empty())?;
+    if fstat(&file)?.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFLNK.bits() {
+        return Err(Errno::ELOOP);
+    }
+    let itself = format!("/proc/self/fd/{}", file.as_raw_fd());
+    fchmodat(AT_FDCWD, itself.as_str(), mode, FchmodatFlags::FollowSymlink)
 }
 
 fn own(into: BorrowedFd, name: &OsStr, stat: &FileStat) -> nix::Result<()> {

@@ -26,6 +26,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use namespaces::{CloneArgs, Context, Mechanism, Result};
+use nix::unistd::Pid;
 
 pub use cgroupfs::{Hierarchy, View};
 pub use changes::{Change, ChangeKind, changes};
@@ -65,8 +66,8 @@ pub struct Rootfs {
     /// Changes need not survive a crash of the machine, nor a second start: no sync(2)
     /// when the container ends.
     pub volatile: bool,
-    /// What must be copied in the parent, by the place in `mounts`.
-    taken: Vec<Option<OwnedFd>>,
+    /// What was copied in the parent, with its place in `mounts`.
+    taken: Vec<(usize, OwnedFd)>,
 }
 
 /// The directories of an overlay that can be written to, both on one filesystem.
@@ -117,6 +118,18 @@ impl Rootfs {
         });
         self.mounts.push(mount);
     }
+
+    /// Shows at `path` what another container, that of process `pid`, has there. To be
+    /// called when all other mounts are known.
+    ///
+    /// # Errors
+    /// There is no such process, or nothing at `path`. Refused with more than one thread.
+    pub fn share(&mut self, pid: Pid, path: &Path) -> Result<()> {
+        let tree = act::tree_of_process(pid, path)?;
+        self.add_mount(Mount::bind(path, path));
+        self.taken.push((self.mounts.len() - 1, tree));
+        Ok(())
+    }
 }
 
 impl Mechanism for Rootfs {
@@ -125,7 +138,7 @@ impl Mechanism for Rootfs {
             && nix::unistd::geteuid().is_root()
         {
             let ops = plan(self, &Facts::default())?;
-            self.taken = act::take(&ops, self.mounts.len())?;
+            act::take(&ops, &mut self.taken)?;
         }
         Ok(())
     }

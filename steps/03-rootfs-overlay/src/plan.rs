@@ -122,7 +122,7 @@ pub struct Filesystem {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bind {
     /// The place in [`Rootfs::mounts`] of a mount that was taken in the parent,
-    /// where it still had its ties to the host.
+    /// where it still had its ties to the host, or from another container.
     pub taken: Option<usize>,
     /// On the host.
     pub source: PathBuf,
@@ -144,7 +144,9 @@ pub struct Bind {
 pub fn plan(rootfs: &Rootfs, facts: &Facts) -> Result<Vec<Op>> {
     let mut ops = vec![root(rootfs, facts)?];
     for (index, mount) in rootfs.mounts.iter().enumerate() {
-        ops.extend(mount_ops(index, mount, facts));
+        let taken = rootfs.taken.iter().any(|(place, _)| *place == index);
+        let tied = mount.propagation.is_tied() && !facts.user_namespace;
+        ops.extend(mount_ops((taken || tied).then_some(index), mount, facts));
     }
     if owns_dev(rootfs) {
         ops.extend(devices(&rootfs.devices, facts));
@@ -199,7 +201,7 @@ fn top_first(layers: &[PathBuf]) -> Vec<PathBuf> {
     found
 }
 
-fn mount_ops(index: usize, mount: &Mount, facts: &Facts) -> Vec<Op> {
+fn mount_ops(taken: Option<usize>, mount: &Mount, facts: &Facts) -> Vec<Op> {
     let (kind, exact, or_bind) = match &mount.kind {
         Kind::Bind { source, subpath, .. } => {
             let copy_up = mount.copy_up.then(|| Op::CopyUp {
@@ -207,7 +209,7 @@ fn mount_ops(index: usize, mount: &Mount, facts: &Facts) -> Vec<Op> {
                 subpath: subpath.clone(),
                 destination: mount.destination.clone(),
             });
-            return copy_up.into_iter().chain([bind(index, mount, facts)]).collect();
+            return copy_up.into_iter().chain([bind(taken, mount)]).collect();
         }
         Kind::Cgroup => return cgroupfs::plan(mount, &facts.cgroups),
         Kind::Tmpfs => ("tmpfs", mount.destination == Path::new("/dev"), None),
@@ -229,12 +231,12 @@ fn mount_ops(index: usize, mount: &Mount, facts: &Facts) -> Vec<Op> {
     })]
 }
 
-fn bind(index: usize, mount: &Mount, facts: &Facts) -> Op {
+fn bind(taken: Option<usize>, mount: &Mount) -> Op {
     let Kind::Bind { source, subpath, recursive, recursive_read_only } = &mount.kind else {
         unreachable!("only called for binds")
     };
     Op::Bind(Bind {
-        taken: (mount.propagation.is_tied() && !facts.user_namespace).then_some(index),
+        taken,
         source: source.clone(),
         subpath: subpath.clone(),
         destination: mount.destination.clone(),

@@ -84,8 +84,9 @@ impl Volumes {
     /// The volumes under an engine's root folder, which is made if it is missing.
     pub fn open(root: &Path) -> Result<Volumes> {
         let dir = root.join("volumes");
-        // Containers' users may walk through to what is theirs; nobody may look around.
-        let made = DirBuilder::new().recursive(true).mode(0o711).create(&dir);
+        // A container reaches its volume by a mount. Others on the host must not by a path:
+        // a program in there may be root's and set-user-ID.
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&dir);
         made.doing(|| format!("create {}", dir.display()))?;
         Ok(Volumes { dir })
     }

@@ -101,9 +101,10 @@ fn create(dir: ContainerDir) -> Result<Ready> {
     let durable = instructions.auto_remove.is_none();
     let (life, streams) = bring_up(&dir, prepared, durable)?;
     birth.write(&dir)?;
-    let log = Log::open(&dir.log(), instructions.log)?;
+    let keep = !instructions.no_log;
+    let log = keep.then(|| Log::open(&dir.log(), instructions.log)).transpose()?;
     let listener = listen(&dir)?;
-    let mut server = server(listener, signals, life, streams, Some(log), &instructions.session);
+    let mut server = server(listener, signals, life, streams, log, &instructions.session);
     server.execs = Some(Execs::new(dir.clone(), inherited));
     let removal = instructions.auto_remove.map(|removal| (dir.clone(), removal));
     Ok(Ready { dir: (*dir).clone(), lock, server, removal })
