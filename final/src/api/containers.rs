@@ -4,9 +4,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{Request, Response, StatusCode};
-use bollard_stubs::models::{
-    ContainerCreateBody, ContainerCreateResponse, ContainerInspectResponse, ContainerSummary,
-};
+use bollard_stubs::models::{ContainerCreateBody, ContainerCreateResponse};
 
 use super::hijack::{self, MULTIPLEXED, RAW};
 use super::params::Params;
@@ -15,7 +13,8 @@ use crate::engine::attach::{self, Streams};
 use crate::engine::create::create as create_container;
 use crate::engine::error::{Error, Result};
 use crate::engine::wait::{self, Condition};
-use crate::engine::{lifecycle, logs, remove};
+use crate::engine::{lifecycle, listing, logs, remove, shown};
+use crate::shape::{self, Ordered};
 
 /// `POST /containers/create`
 pub async fn create(
@@ -40,18 +39,27 @@ pub fn parse<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T> {
 }
 
 /// `GET /containers/json`
-pub async fn list(State(app): State<App>, params: Params) -> Result<Json<Vec<ContainerSummary>>> {
-    let (all, limit, size) = (params.flag("all"), params.number("limit")?, params.flag("size"));
-    let filters = params.filters()?;
-    blocking(move || app.containers.summaries(all, limit, size, &filters)).await.map(Json)
+pub async fn list(State(app): State<App>, params: Params) -> Result<Json<Ordered>> {
+    let options = listing::Options {
+        all: params.flag("all"),
+        // Docker's clients say -1 for all.
+        limit: params.number::<i64>("limit")?.and_then(|limit| usize::try_from(limit).ok()),
+        size: params.flag("size"),
+        filters: params.filters()?,
+    };
+    let found = blocking(move || listing::containers(&app, &options)).await?;
+    Ok(Json(shape::complete_all("ContainerSummary", &found)))
 }
 
 /// `GET /containers/{id}/json`
 pub async fn inspect(
     State(app): State<App>,
     Path(id): Path<String>,
-) -> Result<Json<ContainerInspectResponse>> {
-    blocking(move || app.containers.find(&id)?.inspect(&app.root)).await.map(Json)
+    params: Params,
+) -> Result<Json<Ordered>> {
+    let size = params.flag("size");
+    let found = blocking(move || shown::inspect(&app, &id, size)).await?;
+    Ok(Json(shape::complete("Container", &found)))
 }
 
 /// `POST /containers/{id}/start`

@@ -3,14 +3,15 @@
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::Response;
-use axum::response::IntoResponse;
-use bollard_stubs::models::{ImageDeleteResponseItem, ImageSummary};
+use axum::http::{Response, StatusCode};
+use bollard_stubs::models::ImageDeleteResponseItem;
 
 use super::params::Params;
 use super::{App, blocking};
 use crate::engine::error::{Error, Result};
+use crate::engine::image_listing;
 use crate::engine::worker::error_line;
+use crate::shape::{self, Ordered};
 
 /// `POST /images/create`: a pull, told in lines of JSON.
 ///
@@ -53,17 +54,50 @@ pub async fn pull(State(app): State<App>, params: Params) -> Result<Response<Bod
 }
 
 /// `GET /images/json`
-pub async fn list(State(app): State<App>, params: Params) -> Result<Json<Vec<ImageSummary>>> {
+pub async fn list(State(app): State<App>, params: Params) -> Result<Json<Ordered>> {
     let filters = params.filters()?;
-    blocking(move || app.images.summaries(&filters)).await.map(Json)
+    let found = blocking(move || image_listing::images(&app, &filters)).await?;
+    Ok(Json(shape::complete_all("ImageSummary", &found)))
 }
 
-/// `GET /images/{name}/json`; a name may have slashes.
-pub async fn inspect(State(app): State<App>, Path(path): Path<String>) -> Result<Response<Body>> {
-    let Some(name) = path.strip_suffix("/json").map(str::to_owned) else {
-        return Err(Error::not_found(format!("page not found: /images/{path}")));
+/// `GET /images/{name}/json` and `GET /images/{name}/history`; a name may have slashes.
+pub async fn show(State(app): State<App>, Path(path): Path<String>) -> Result<Json<Ordered>> {
+    let Some((name, what)) = path.rsplit_once('/') else { return Err(no_page(&path)) };
+    let name = name.to_owned();
+    match what {
+        "json" => {
+            let found = blocking(move || image_listing::inspect(&app.images, &name)).await?;
+            Ok(Json(shape::complete("Image", &found)))
+        }
+        "history" => {
+            let found = blocking(move || image_listing::history(&app.images, &name)).await?;
+            Ok(Json(shape::complete_all("ImageStep", &found)))
+        }
+        _ => Err(no_page(&path)),
+    }
+}
+
+/// `POST /images/{name}/tag`
+pub async fn change(
+    State(app): State<App>,
+    Path(path): Path<String>,
+    params: Params,
+) -> Result<StatusCode> {
+    let Some(name) = path.strip_suffix("/tag").map(str::to_owned) else {
+        return Err(no_page(&path));
     };
-    Ok(Json(blocking(move || app.images.inspect(&name)).await?).into_response())
+    let repository = params
+        .text("repo")
+        .ok_or_else(|| Error::bad_parameter("repo is missing: which name shall it have?"))?;
+    let target = match params.text("tag") {
+        Some(tag) => format!("{repository}:{tag}"),
+        None => repository.to_owned(),
+    };
+    blocking(move || app.images.tag(&name, &target)).await.map(|()| StatusCode::CREATED)
+}
+
+fn no_page(path: &str) -> Error {
+    Error::not_found(format!("page not found: /images/{path}"))
 }
 
 /// `DELETE /images/{name}`

@@ -10,6 +10,7 @@ pub mod hijack;
 pub mod images;
 pub mod observe;
 pub mod params;
+pub mod prune;
 pub mod system;
 mod versions;
 pub mod volumes;
@@ -44,6 +45,8 @@ pub fn router(engine: App) -> Router {
         .route("/info", get(system::info))
         .route("/containers/create", post(containers::create))
         .route("/containers/json", get(containers::list))
+        .route("/containers/prune", post(prune::containers))
+        .route("/system/df", get(prune::usage))
         .route("/containers/{id}/json", get(containers::inspect))
         .route("/containers/{id}/start", post(containers::start))
         .route("/containers/{id}/stop", post(containers::stop))
@@ -66,7 +69,8 @@ pub fn router(engine: App) -> Router {
         .route("/exec/{id}/json", get(exec::inspect))
         .route("/images/create", post(images::pull))
         .route("/images/json", get(images::list))
-        .route("/images/{*path}", get(images::inspect).delete(images::remove))
+        .route("/images/prune", post(prune::images))
+        .route("/images/{*path}", get(images::show).post(images::change).delete(images::remove))
         .route("/volumes", get(volumes::list))
         .route("/volumes/create", post(volumes::create))
         .route("/volumes/prune", post(volumes::prune))

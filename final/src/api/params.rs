@@ -12,14 +12,13 @@ use crate::engine::filters::Filters;
 
 /// The query of a request. A parameter that is missing is as one that is empty.
 #[derive(Debug, Default)]
-pub struct Params(HashMap<String, String>);
+pub struct Params(Vec<(String, String)>);
 
 impl<S: Send + Sync> FromRequestParts<S> for Params {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
-        let query =
-            axum::extract::Query::<HashMap<String, String>>::from_request_parts(parts, state);
+        let query = axum::extract::Query::<Vec<(String, String)>>::from_request_parts(parts, state);
         Ok(Self(query.await.map(|query| query.0).unwrap_or_default()))
     }
 }
@@ -27,7 +26,14 @@ impl<S: Send + Sync> FromRequestParts<S> for Params {
 impl Params {
     /// The text of a parameter; `None` if it is missing or empty.
     pub fn text(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str).filter(|text| !text.is_empty())
+        let given = self.0.iter().rev().find(|(given, _)| given == name);
+        given.map(|(_, text)| text.as_str()).filter(|text| !text.is_empty())
+    }
+
+    /// All texts of a parameter that may be given several times, but for empty ones.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let given = self.0.iter().filter(move |(given, text)| given == name && !text.is_empty());
+        given.map(|(_, text)| text.as_str())
     }
 
     /// Docker's idea of true: anything but nothing, 0, no, false and none.

@@ -3,33 +3,36 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use bollard_stubs::models::{Volume, VolumeCreateRequest, VolumeListResponse, VolumePruneResponse};
+use bollard_stubs::models::{VolumeCreateRequest, VolumePruneResponse};
+use serde_json::json;
 
 use super::containers::parse;
 use super::params::Params;
 use super::{App, blocking};
 use crate::engine::error::Result;
+use crate::shape::{self, Ordered};
 
 /// `GET /volumes`
-pub async fn list(State(app): State<App>, params: Params) -> Result<Json<VolumeListResponse>> {
+pub async fn list(State(app): State<App>, params: Params) -> Result<Json<Ordered>> {
     let filters = params.filters()?;
     let volumes = blocking(move || app.volumes.list(&filters)).await?;
-    Ok(Json(VolumeListResponse { volumes: Some(volumes), warnings: None }))
+    Ok(Json(shape::complete("Volumes", &json!({ "Volumes": volumes }))))
 }
 
 /// `POST /volumes/create`
 pub async fn create(
     State(app): State<App>,
     body: axum::body::Bytes,
-) -> Result<(StatusCode, Json<Volume>)> {
+) -> Result<(StatusCode, Json<Ordered>)> {
     let request: VolumeCreateRequest = parse(&body)?;
     let volume = blocking(move || app.volumes.create(request)).await?;
-    Ok((StatusCode::CREATED, Json(volume)))
+    Ok((StatusCode::CREATED, Json(shape::complete("Volume", &json!(volume)))))
 }
 
 /// `GET /volumes/{name}`
-pub async fn inspect(State(app): State<App>, Path(name): Path<String>) -> Result<Json<Volume>> {
-    blocking(move || app.volumes.inspect(&name)).await.map(Json)
+pub async fn inspect(State(app): State<App>, Path(name): Path<String>) -> Result<Json<Ordered>> {
+    let volume = blocking(move || app.volumes.inspect(&name)).await?;
+    Ok(Json(shape::complete("Volume", &json!(volume))))
 }
 
 /// `DELETE /volumes/{name}`

@@ -1,18 +1,15 @@
-//! `start`, `stop`, `kill`, `pause`, `unpause`, `wait`, `rm`, `ps`.
+//! `start`, `stop`, `kill`, `pause`, `unpause`, `wait`, `rm`.
 
 use std::process::ExitCode;
 
 use anyhow::Result;
-use bollard_stubs::models::{ContainerInspectResponse, ContainerSummary, ContainerWaitResponse};
+use bollard_stubs::models::{ContainerInspectResponse, ContainerWaitResponse};
 use clap::Args;
 use hyper::{Method, StatusCode};
-use serde_json::{Value, json};
 
 use super::attach::{self, View};
-use super::format::{self, Format};
 use super::{each, out};
 use crate::client::{Client, Refused, encode};
-use crate::engine::time;
 
 /// Containers by name or id.
 #[derive(Debug, Args)]
@@ -79,35 +76,6 @@ pub struct RmArgs {
     /// Names, ids, or unambiguous beginnings of ids.
     #[arg(required = true, value_name = "CONTAINER")]
     names: Vec<String>,
-}
-
-/// `ps`
-#[derive(Debug, Args)]
-pub struct PsArgs {
-    /// Show all containers, not only those that run.
-    #[arg(short, long)]
-    all: bool,
-    /// Show only what matches: name=web, status=exited, label=tier, id=, ancestor=, exited=, volume=.
-    #[arg(short, long, value_name = "KEY=VALUE")]
-    filter: Vec<String>,
-    /// Show the last created container.
-    #[arg(short, long)]
-    latest: bool,
-    /// Show the last N created containers.
-    #[arg(short = 'n', long, value_name = "N")]
-    last: Option<u32>,
-    /// Do not shorten.
-    #[arg(long)]
-    no_trunc: bool,
-    /// Show ids only.
-    #[arg(short, long)]
-    quiet: bool,
-    /// Show how much each container has written.
-    #[arg(short, long)]
-    size: bool,
-    /// Print through a template such as '{{.Names}}', as a 'table …' of one, or as json.
-    #[arg(long, value_name = "TEMPLATE")]
-    format: Option<String>,
 }
 
 /// `coracle start`
@@ -205,68 +173,4 @@ pub async fn rm(client: &Client, args: RmArgs) -> Result<ExitCode> {
 fn is_missing(error: &anyhow::Error) -> bool {
     let refused = error.downcast_ref::<Refused>();
     refused.is_some_and(|refused| refused.status == StatusCode::NOT_FOUND)
-}
-
-/// `coracle ps`
-pub async fn ps(client: &Client, args: PsArgs) -> Result<ExitCode> {
-    let limit = if args.latest { Some(1) } else { args.last };
-    let limit = limit.map(|limit| format!("&limit={limit}")).unwrap_or_default();
-    let filters = encode(&filters(&args.filter)?);
-    let path =
-        format!("/containers/json?all={}&size={}&filters={filters}{limit}", args.all, args.size);
-    let containers: Vec<ContainerSummary> = client.get(&path).await?;
-    let rows = containers.iter().map(|container| row(container, args.no_trunc)).collect();
-    let mut columns = vec!["ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names"];
-    if args.size {
-        columns.push("Size");
-    }
-    Format::new(args.format.as_deref(), args.quiet, &columns)?.print(rows, header)?;
-    Ok(ExitCode::SUCCESS)
-}
-
-/// `--filter` as the API wants it: `{"name":["web"]}`.
-pub fn filters(given: &[String]) -> Result<String> {
-    let mut filters = serde_json::Map::new();
-    for filter in given {
-        let Some((key, value)) = filter.split_once('=') else {
-            anyhow::bail!("invalid filter '{filter}': write it as key=value");
-        };
-        let values = filters.entry(key).or_insert_with(|| json!([]));
-        values.as_array_mut().expect("all are lists").push(json!(value));
-    }
-    Ok(Value::Object(filters).to_string())
-}
-
-fn header(column: &str) -> String {
-    match column {
-        "ID" => "CONTAINER ID".into(),
-        "RunningFor" => "CREATED".into(),
-        other => format::heading(other),
-    }
-}
-
-/// A container as the fields that Docker's templates know.
-fn row(container: &ContainerSummary, no_trunc: bool) -> Value {
-    let text = |value: &Option<String>| value.clone().unwrap_or_default();
-    let id = text(&container.id);
-    let names = container.names.iter().flatten().map(|name| name.trim_start_matches('/'));
-    let mounts = container.mounts.iter().flatten();
-    let mounts = mounts.filter_map(|mount| mount.name.clone().or(mount.source.clone()));
-    let labels = container.labels.iter().flatten().map(|(key, value)| format!("{key}={value}"));
-    json!({
-        "ID": if no_trunc { id.as_str() } else { format::short(&id) },
-        "Image": text(&container.image),
-        "Command": format!("\"{}\"", if no_trunc { text(&container.command) } else { format::ellipsis(&text(&container.command), 20) }),
-        "CreatedAt": time::local(container.created.unwrap_or(0)),
-        "RunningFor": format!("{} ago", time::human_duration(time::since(container.created.unwrap_or(0)))),
-        "Status": text(&container.status),
-        "State": container.state.map(|state| state.to_string()).unwrap_or_default(),
-        "Ports": format::ports(container.ports.as_deref().unwrap_or_default()),
-        "Names": names.collect::<Vec<_>>().join(","),
-        "Labels": labels.collect::<Vec<_>>().join(","),
-        "Mounts": mounts.collect::<Vec<_>>().join(","),
-        "Networks": container.network_settings.as_ref().and_then(|settings| settings.networks.as_ref())
-            .map(|networks| networks.keys().cloned().collect::<Vec<_>>().join(",")).unwrap_or_default(),
-        "Size": format::size(container.size_rw.unwrap_or(0)),
-    })
 }

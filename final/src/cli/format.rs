@@ -14,7 +14,7 @@
 use anyhow::Result;
 use serde_json::Value as Json;
 
-pub use super::human::{ellipsis, heading, ports, short, size};
+pub use super::human::{ellipsis, heading, ports, short, size, sum};
 use super::out;
 use super::table;
 use crate::template::Template;
@@ -53,6 +53,11 @@ impl Row {
     ) -> Self {
         self.1 = labels.into_iter().map(|(key, value)| (key.clone(), value.clone())).collect();
         self
+    }
+
+    /// Its fields.
+    pub fn fields(&self) -> &Json {
+        &self.0
     }
 
     fn value(&self, of: &str, with_labels: bool) -> Value {
@@ -206,6 +211,34 @@ impl Format {
         let text = self.template.headings(&Value::Map(map.into()));
         text.map_err(|why| Wrong::new(format!("{}: {why}", self.prefix), 1).into())
     }
+}
+
+/// `--filter`: a key and a value.
+///
+/// # Errors
+/// Docker's sentence for what is neither.
+pub fn filter(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) => Ok((key.trim().to_lowercase(), value.trim().to_owned())),
+        None => Err("bad format of filter (expected name=value)".into()),
+    }
+}
+
+/// Filters as the API wants them: `{"name":["web"]}`.
+pub fn filters<'a>(given: impl IntoIterator<Item = &'a (String, String)>) -> String {
+    let mut filters = serde_json::Map::new();
+    for (key, value) in given {
+        let values = filters.entry(key).or_insert_with(|| Json::Array(Vec::new()));
+        values.as_array_mut().expect("all are lists").push(value.as_str().into());
+    }
+    Json::Object(filters).to_string()
+}
+
+/// Words in order, with commas between them.
+pub fn sorted(words: impl Iterator<Item = String>) -> String {
+    let mut words: Vec<_> = words.collect();
+    words.sort();
+    words.join(",")
 }
 
 /// In lists, and only there, `\t` and `\n` need not be written in quotes.

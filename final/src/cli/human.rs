@@ -1,5 +1,7 @@
 //! How Docker writes ids, sizes and ports for people.
 
+use std::net::IpAddr;
+
 use bollard_stubs::models::PortSummary;
 
 /// `RunningFor` is `RUNNING FOR`.
@@ -29,8 +31,17 @@ pub fn ellipsis(text: &str, width: usize) -> String {
     text.chars().take(width - 1).chain(['…']).collect()
 }
 
-/// A size in powers of 1000 with three digits, as Docker prints it: `1.24MB`.
+/// A size in powers of 1000 with three digits, as Docker's lists have it: `1.24MB`.
 pub fn size(bytes: i64) -> String {
+    rounded(bytes, 3)
+}
+
+/// A size with four digits, as Docker's sums have it: `1.245MB`.
+pub fn sum(bytes: i64) -> String {
+    rounded(bytes, 4)
+}
+
+fn rounded(bytes: i64, digits: usize) -> String {
     let mut value = bytes as f64;
     let mut unit = "B";
     for next in ["kB", "MB", "GB", "TB", "PB"] {
@@ -40,42 +51,62 @@ pub fn size(bytes: i64) -> String {
         value /= 1000.0;
         unit = next;
     }
-    let decimals = if value >= 100.0 || unit == "B" {
-        0
-    } else if value >= 10.0 {
-        1
-    } else {
-        2
-    };
-    let digits = format!("{value:.decimals$}");
-    let digits = if digits.contains('.') {
-        digits.trim_end_matches('0').trim_end_matches('.')
-    } else {
-        &digits
+    let whole = (value.abs().max(1.0).log10().floor() as usize) + 1;
+    let digits = format!("{value:.*}", digits.saturating_sub(whole));
+    let digits = match digits.contains('.') {
+        true => digits.trim_end_matches('0').trim_end_matches('.'),
+        false => &digits,
     };
     format!("{digits}{unit}")
 }
 
-/// `0.0.0.0:8080->80/tcp, 443/tcp`
+/// `0.0.0.0:8080->80/tcp, 443/tcp`, with neighbours in one: `9000-9002/tcp`.
 pub fn ports(ports: &[PortSummary]) -> String {
-    let mut lines: Vec<_> = ports
-        .iter()
-        .map(|port| {
-            let typ = port.typ.map(|typ| typ.to_string()).unwrap_or_else(|| "tcp".into());
-            match (port.public_port, &port.ip) {
-                (Some(public), Some(ip)) if ip.contains(':') => {
-                    format!("[{ip}]:{public}->{}/{typ}", port.private_port)
-                }
-                (Some(public), ip) => {
-                    let ip = ip.as_deref().unwrap_or("0.0.0.0");
-                    format!("{ip}:{public}->{}/{typ}", port.private_port)
-                }
-                (None, _) => format!("{}/{typ}", port.private_port),
+    let ip = |port: &PortSummary| port.ip.as_deref().and_then(|ip| ip.parse::<IpAddr>().ok());
+    let typ = |port: &PortSummary| port.typ.map_or("tcp".into(), |typ| typ.to_string());
+    let mut ports: Vec<_> = ports.iter().collect();
+    ports.sort_by_key(|port| (port.private_port, ip(port), port.public_port, typ(port)));
+    let mut words = Vec::new();
+    let mut elsewhere = Vec::new();
+    // Runs of ports that are the same outside as inside, by address and protocol.
+    let mut runs: Vec<(Option<IpAddr>, String, u16, u16)> = Vec::new();
+    for port in ports {
+        let (ip, typ, private) = (ip(port), typ(port), port.private_port);
+        if let Some(ip) = ip
+            && port.public_port != Some(private)
+        {
+            let public = port.public_port.unwrap_or(0);
+            elsewhere.push(format!("{}->{private}/{typ}", at(ip, &public.to_string())));
+            continue;
+        }
+        let known = runs.iter_mut().find(|run| run.0 == ip && run.1 == typ);
+        match known {
+            Some(run) if private == run.3.wrapping_add(1) => run.3 = private,
+            Some(run) => {
+                words.push(in_one(run));
+                (run.2, run.3) = (private, private);
             }
-        })
-        .collect();
-    lines.sort();
-    lines.join(", ")
+            None => runs.push((ip, typ, private, private)),
+        }
+    }
+    words.extend(runs.iter().map(in_one));
+    words.extend(elsewhere);
+    words.join(", ")
+}
+
+fn in_one((ip, typ, first, last): &(Option<IpAddr>, String, u16, u16)) -> String {
+    let range = if first == last { first.to_string() } else { format!("{first}-{last}") };
+    match ip {
+        Some(ip) => format!("{}->{range}/{typ}", at(*ip, &range)),
+        None => format!("{range}/{typ}"),
+    }
+}
+
+fn at(ip: IpAddr, port: &str) -> String {
+    match ip {
+        IpAddr::V4(ip) => format!("{ip}:{port}"),
+        IpAddr::V6(ip) => format!("[{ip}]:{port}"),
+    }
 }
 
 #[cfg(test)]
@@ -86,5 +117,26 @@ mod tests {
     fn sizes_have_three_digits() {
         let said: Vec<_> = [0, 999, 1000, 1240, 12_345_678, 123_456_789].map(size).into();
         assert_eq!(said, ["0B", "999B", "1kB", "1.24kB", "12.3MB", "123MB"]);
+    }
+
+    #[test]
+    fn neighbouring_ports_are_one_range() {
+        let port = |ip: &str, private_port, public: u16| PortSummary {
+            ip: (!ip.is_empty()).then(|| ip.into()),
+            private_port,
+            public_port: (public > 0).then_some(public),
+            typ: Some(bollard_stubs::models::PortSummaryTypeEnum::TCP),
+        };
+        let (all, six) = ("0.0.0.0", "::");
+        let mut given = vec![port("", 99, 0), port(all, 80, 8080), port(six, 80, 8080)];
+        given.extend(
+            [9000, 9001, 9002].into_iter().flat_map(|p| [port(all, p, p), port(six, p, p)]),
+        );
+        assert_eq!(
+            ports(&given),
+            "99/tcp, 0.0.0.0:9000-9002->9000-9002/tcp, [::]:9000-9002->9000-9002/tcp, \
+             0.0.0.0:8080->80/tcp, [::]:8080->80/tcp"
+        );
+        assert_eq!(ports(&[port("", 5, 0), port("", 7, 0)]), "5/tcp, 7/tcp");
     }
 }

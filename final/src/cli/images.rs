@@ -1,22 +1,18 @@
-//! `pull`, `images`, `rmi`.
+//! `pull`, `rmi`.
 
 use std::collections::HashMap;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use bollard_stubs::models::{CreateImageInfo, ImageDeleteResponseItem, ImageSummary};
+use bollard_stubs::models::{CreateImageInfo, ImageDeleteResponseItem};
 use clap::Args;
 use http_body_util::BodyExt;
 use hyper::Method;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use serde_json::{Value, json};
 
-use super::containers::filters;
-use super::format::{self, Format};
 use super::{each, out};
 use crate::client::{Client, encode};
-use crate::engine::time;
 
 /// `pull`
 #[derive(Debug, Args)]
@@ -29,29 +25,6 @@ pub struct PullArgs {
     platform: Option<String>,
     /// The image: a name with its tag or digest, or an id.
     image: String,
-}
-
-/// `images`
-#[derive(Debug, Args)]
-pub struct ImagesArgs {
-    /// Show only what matches: reference=, label=, dangling=true.
-    #[arg(short, long, value_name = "KEY=VALUE")]
-    filter: Vec<String>,
-    /// Do not shorten ids.
-    #[arg(long)]
-    no_trunc: bool,
-    /// Show ids only.
-    #[arg(short, long)]
-    quiet: bool,
-    /// Show the digests of the manifests.
-    #[arg(long)]
-    digests: bool,
-    /// Print through a template such as '{{.Repository}}', as a 'table …' of one, or as json.
-    #[arg(long, value_name = "TEMPLATE")]
-    format: Option<String>,
-    /// Show only this repository, or this image.
-    #[arg(value_name = "REPOSITORY[:TAG]")]
-    repository: Option<String>,
 }
 
 /// `rmi`
@@ -163,54 +136,6 @@ impl Show {
         }
         let _ = std::io::stderr().flush();
     }
-}
-
-/// `coracle images`
-pub async fn list(client: &Client, args: ImagesArgs) -> Result<ExitCode> {
-    let mut given = args.filter.clone();
-    given.extend(args.repository.as_ref().map(|repository| format!("reference={repository}")));
-    let path = format!("/images/json?filters={}", encode(&filters(&given)?));
-    let images: Vec<ImageSummary> = client.get(&path).await?;
-    let rows = images.iter().flat_map(|image| rows(image, args.no_trunc)).collect();
-    let columns: &[&str] = if args.digests {
-        &["Repository", "Tag", "Digest", "ID", "CreatedSince", "Size"]
-    } else {
-        &["Repository", "Tag", "ID", "CreatedSince", "Size"]
-    };
-    Format::new(args.format.as_deref(), args.quiet, columns)?.print(rows, header)?;
-    Ok(ExitCode::SUCCESS)
-}
-
-fn header(column: &str) -> String {
-    match column {
-        "ID" => "IMAGE ID".into(),
-        "CreatedSince" => "CREATED".into(),
-        other => format::heading(other),
-    }
-}
-
-/// One row for each name that an image has; one without a name for an image that has none.
-fn rows(image: &ImageSummary, no_trunc: bool) -> Vec<Value> {
-    let digest =
-        image.repo_digests.first().and_then(|name| name.split_once('@')).map(|(_, digest)| digest);
-    let row = |repository: &str, tag: &str| {
-        json!({
-            "Repository": repository,
-            "Tag": tag,
-            "Digest": digest.unwrap_or("<none>"),
-            "ID": if no_trunc { image.id.as_str() } else { format::short(&image.id) },
-            "CreatedAt": time::local(image.created),
-            "CreatedSince": format!("{} ago", time::human_duration(time::since(image.created))),
-            "Size": format::size(image.size),
-            "Containers": image.containers.to_string(),
-        })
-    };
-    if image.repo_tags.is_empty() {
-        return vec![row("<none>", "<none>")];
-    }
-    let names =
-        image.repo_tags.iter().map(|name| name.rsplit_once(':').unwrap_or((name, "<none>")));
-    names.map(|(repository, tag)| row(repository, tag)).collect()
 }
 
 /// `coracle rmi`

@@ -1,4 +1,4 @@
-//! `inspect`: containers, images and volumes.
+//! `inspect`: containers, images, networks and volumes.
 
 use std::process::ExitCode;
 
@@ -21,11 +21,41 @@ pub struct InspectArgs {
     #[arg(short, long, value_name = "TEMPLATE")]
     format: Option<String>,
     /// Look for this kind of thing only.
-    #[arg(long = "type", value_name = "KIND", value_parser = ["container", "image", "volume"])]
-    kind: Option<String>,
+    #[arg(long = "type", value_name = "KIND")]
+    kind: Option<Kind>,
+    /// Show also how much containers have written.
+    #[arg(short, long)]
+    size: bool,
     /// Names or ids.
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
+}
+
+/// `container inspect`, `image inspect`
+#[derive(Debug, Args)]
+pub struct OneKindArgs {
+    /// Print through a template such as '{{.Id}}', or as json in one line.
+    #[arg(short, long, value_name = "TEMPLATE")]
+    format: Option<String>,
+    /// Show also how much containers have written.
+    #[arg(short, long)]
+    size: bool,
+    /// Names or ids.
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+}
+
+/// What can be inspected, in the order in which it is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Kind {
+    /// A container.
+    Container,
+    /// An image.
+    Image,
+    /// A network.
+    Network,
+    /// A volume.
+    Volume,
 }
 
 /// Shows objects by name, as all of Docker's `inspect` commands do: [`Inspector::add`]
@@ -144,10 +174,26 @@ fn indent(json: &str, lines: bool) -> String {
 
 /// `coracle inspect`
 pub async fn inspect(client: &Client, args: InspectArgs) -> Result<ExitCode> {
-    let mut inspector = Inspector::new(args.format.as_deref())?;
+    show(client, args.format.as_deref(), &args.names, args.kind, args.size).await
+}
+
+/// `coracle container inspect`, `coracle image inspect`
+pub async fn inspect_one(client: &Client, args: OneKindArgs, kind: Kind) -> Result<ExitCode> {
+    show(client, args.format.as_deref(), &args.names, Some(kind), args.size).await
+}
+
+/// Shows what has these names, of one kind or of any.
+pub async fn show(
+    client: &Client,
+    format: Option<&str>,
+    names: &[String],
+    kind: Option<Kind>,
+    size: bool,
+) -> Result<ExitCode> {
+    let mut inspector = Inspector::new(format)?;
     let mut errors = Vec::new();
-    for name in &args.names {
-        let found = find(client, name, args.kind.as_deref()).await;
+    for name in names {
+        let found = find(client, name, kind, size).await;
         errors.extend(found.and_then(|(typ, object)| inspector.add(typ, &object)).err());
     }
     inspector.end()?;
@@ -155,25 +201,31 @@ pub async fn inspect(client: &Client, args: InspectArgs) -> Result<ExitCode> {
     Ok(if errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The first kind of thing that has this name.
-async fn find(client: &Client, name: &str, kind: Option<&str>) -> Result<(&'static str, String)> {
-    let kinds = [
-        ("container", "Container", "/containers/", "/json"),
-        ("image", "Image", "/images/", "/json"),
-        ("volume", "Volume", "/volumes/", ""),
-    ];
-    for (_, typ, before, after) in
-        kinds.iter().filter(|(this, ..)| kind.is_none_or(|kind| kind == *this))
-    {
-        match client.text(&format!("{before}{}{after}", encode(name))).await {
-            Err(error)
-                if error
-                    .downcast_ref::<Refused>()
-                    .is_some_and(|r| r.status == StatusCode::NOT_FOUND) => {}
-            result => return result.map(|object| (*typ, object)),
+/// The first kind of thing that has this name, and its type.
+async fn find(
+    client: &Client,
+    name: &str,
+    only: Option<Kind>,
+    size: bool,
+) -> Result<(&'static str, String)> {
+    let kinds = [Kind::Container, Kind::Image, Kind::Network, Kind::Volume];
+    for kind in kinds.into_iter().filter(|kind| only.is_none_or(|only| only == *kind)) {
+        let name = encode(name);
+        let (typ, path) = match kind {
+            Kind::Container => ("Container", format!("/containers/{name}/json?size={size}")),
+            Kind::Image => ("Image", format!("/images/{name}/json")),
+            Kind::Network => ("Network", format!("/networks/{name}")),
+            Kind::Volume => ("Volume", format!("/volumes/{name}")),
+        };
+        let missing = |error: &anyhow::Error| {
+            error.downcast_ref::<Refused>().is_some_and(|r| r.status == StatusCode::NOT_FOUND)
+        };
+        match client.text(&path).await {
+            Err(error) if only.is_none() && missing(&error) => {}
+            found => return found.map(|object| (typ, object)),
         }
     }
-    anyhow::bail!("No such {}: {name}", kind.unwrap_or("object"))
+    anyhow::bail!("No such object: {name}")
 }
 
 #[cfg(test)]

@@ -1,20 +1,26 @@
 //! The command line: one file for each command, or noun. Speaks to [`crate::client`] only.
 
+pub mod about;
 pub mod attach;
 pub mod change;
 pub mod containers;
+pub mod df;
 pub mod doctor;
 pub mod exec;
 pub mod explain;
 pub mod format;
 pub mod human;
+pub mod image_list;
 pub mod images;
 pub mod inspect;
 pub mod logs;
 pub mod mounts;
+pub mod nouns;
 pub mod observe;
 pub mod options;
 pub mod out;
+pub mod prune;
+pub mod ps;
 pub mod run;
 pub mod streams;
 pub mod table;
@@ -82,7 +88,7 @@ pub enum Command {
     Rm(containers::RmArgs),
     /// List containers.
     #[command(visible_alias = "ls")]
-    Ps(containers::PsArgs),
+    Ps(ps::PsArgs),
     /// Show what a container has said.
     Logs(logs::LogsArgs),
     /// Give a container another name.
@@ -104,9 +110,26 @@ pub enum Command {
     /// Download an image from a registry.
     Pull(images::PullArgs),
     /// List images.
-    Images(images::ImagesArgs),
+    Images(image_list::ImagesArgs),
     /// Remove images.
     Rmi(images::RmiArgs),
+    /// Give an image one more name.
+    Tag(image_list::TagArgs),
+    /// Show how an image came to be, layer by layer.
+    History(image_list::HistoryArgs),
+    /// Show which versions this is made of.
+    Version(about::AboutArgs),
+    /// Show what there is, and what it runs on.
+    Info(about::AboutArgs),
+    /// Do something with containers.
+    #[command(subcommand)]
+    Container(nouns::ContainerCommand),
+    /// Do something with images.
+    #[command(subcommand)]
+    Image(nouns::ImageCommand),
+    /// Look at everything, and clean up.
+    #[command(subcommand)]
+    System(nouns::SystemCommand),
     /// Create, list and remove volumes.
     #[command(subcommand)]
     Volume(volumes::VolumeCommand),
@@ -126,7 +149,7 @@ impl Command {
     /// the program's.
     pub fn exit_code_of_refusals(&self) -> u8 {
         match self {
-            Command::Run(_) => 125,
+            Command::Run(_) | Command::Container(nouns::ContainerCommand::Run(_)) => 125,
             _ => 1,
         }
     }
@@ -144,7 +167,7 @@ pub async fn dispatch(command: Command, client: Client, root: &Path) -> anyhow::
         Command::Unpause(args) => containers::unpause(&client, args).await,
         Command::Wait(args) => containers::wait(&client, args).await,
         Command::Rm(args) => containers::rm(&client, args).await,
-        Command::Ps(args) => containers::ps(&client, args).await,
+        Command::Ps(args) => ps::ps(&client, args).await,
         Command::Logs(args) => logs::logs(&client, args).await,
         Command::Rename(args) => change::rename(&client, args).await,
         Command::Update(args) => change::update(&client, args).await,
@@ -155,8 +178,15 @@ pub async fn dispatch(command: Command, client: Client, root: &Path) -> anyhow::
         Command::Inspect(args) => inspect::inspect(&client, args).await,
         Command::Explain(args) => explain::explain(&client, args).await,
         Command::Pull(args) => images::pull(&client, args).await,
-        Command::Images(args) => images::list(&client, args).await,
+        Command::Images(args) => image_list::list(&client, args).await,
         Command::Rmi(args) => images::rmi(&client, args).await,
+        Command::Tag(args) => image_list::tag(&client, args).await,
+        Command::History(args) => image_list::history(&client, args).await,
+        Command::Version(args) => about::version(&client, args).await,
+        Command::Info(args) => about::info(&client, args).await,
+        Command::Container(command) => nouns::container(client, command, root).await,
+        Command::Image(command) => nouns::image(&client, command).await,
+        Command::System(command) => nouns::system(&client, command).await,
         Command::Volume(command) => volumes::volume(&client, command).await,
         Command::Daemon(_) => unreachable!("main serves it before there is a client"),
         Command::Doctor => Ok(doctor::doctor(root)),

@@ -3,14 +3,13 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use bollard_stubs::models::{Volume, VolumeCreateRequest, VolumeListResponse, VolumePruneResponse};
+use bollard_stubs::models::{Volume, VolumeCreateRequest, VolumeListResponse};
 use clap::{Args, Subcommand};
 use hyper::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::containers::filters;
-use super::format::{self, Format};
-use super::{each, out};
+use super::format::{self, Format, Row};
+use super::{each, inspect, out, prune};
 use crate::client::{Client, encode};
 use crate::engine::spec::pairs;
 
@@ -24,11 +23,15 @@ pub enum VolumeCommand {
     Ls(LsArgs),
     /// Show everything that is known of volumes, as JSON.
     Inspect {
+        /// Print through a template such as '{{.Mountpoint}}', or as json in one line.
+        #[arg(short, long, value_name = "TEMPLATE")]
+        format: Option<String>,
         /// Names.
         #[arg(required = true)]
         volumes: Vec<String>,
     },
     /// Remove volumes that no container uses.
+    #[command(visible_alias = "remove")]
     Rm {
         /// Be content if there is no such volume.
         #[arg(short, long)]
@@ -38,14 +41,7 @@ pub enum VolumeCommand {
         volumes: Vec<String>,
     },
     /// Remove all anonymous volumes that no container uses.
-    Prune {
-        /// Remove named volumes, too.
-        #[arg(short, long)]
-        all: bool,
-        /// Do not ask. (Nothing is asked; the flag is there for Docker's scripts.)
-        #[arg(short, long)]
-        force: bool,
-    },
+    Prune(prune::VolumesArgs),
 }
 
 /// `volume create`
@@ -64,9 +60,9 @@ pub struct CreateArgs {
 /// `volume ls`
 #[derive(Debug, Args)]
 pub struct LsArgs {
-    /// Show only what matches: name=, label=, dangling=true.
-    #[arg(short, long, value_name = "KEY=VALUE")]
-    filter: Vec<String>,
+    /// Show only what matches: dangling, driver, label, name (a regular expression).
+    #[arg(short, long, value_name = "KEY=VALUE", value_parser = format::filter)]
+    filter: Vec<(String, String)>,
     /// Show names only.
     #[arg(short, long)]
     quiet: bool,
@@ -89,19 +85,10 @@ pub async fn volume(client: &Client, command: VolumeCommand) -> Result<ExitCode>
                 client.call(Method::POST, "/volumes/create", Some(&request)).await?;
             out::line(volume.name)?;
         }
-        VolumeCommand::Ls(args) => {
-            let path = format!("/volumes?filters={}", encode(&filters(&args.filter)?));
-            let list: VolumeListResponse = client.get(&path).await?;
-            let rows = list.volumes.iter().flatten().map(row).collect();
-            Format::new(args.format.as_deref(), args.quiet, &["Driver", "Name"])?
-                .print(rows, header)?;
-        }
-        VolumeCommand::Inspect { volumes } => {
-            let mut found: Vec<Value> = Vec::new();
-            for name in &volumes {
-                found.push(client.get(&format!("/volumes/{}", encode(name))).await?);
-            }
-            out::line(serde_json::to_string_pretty(&found)?)?;
+        VolumeCommand::Ls(args) => return list(client, args).await,
+        VolumeCommand::Inspect { format, volumes } => {
+            let only = Some(inspect::Kind::Volume);
+            return inspect::show(client, format.as_deref(), &volumes, only, false).await;
         }
         VolumeCommand::Rm { force, volumes } => {
             return each(&volumes, async |name| {
@@ -110,29 +97,47 @@ pub async fn volume(client: &Client, command: VolumeCommand) -> Result<ExitCode>
             })
             .await;
         }
-        VolumeCommand::Prune { all, force: _ } => {
-            let filters = if all { r#"{"all":["true"]}"# } else { "{}" };
-            let path = format!("/volumes/prune?filters={}", encode(filters));
-            let pruned: VolumePruneResponse = client.call(Method::POST, &path, None::<&()>).await?;
-            pruned.volumes_deleted.iter().flatten().try_for_each(out::line)?;
-            let reclaimed = format::size(pruned.space_reclaimed.unwrap_or(0));
-            out::line(format!("Total reclaimed space: {reclaimed}"))?;
-        }
+        VolumeCommand::Prune(args) => return prune::volumes(client, args).await,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn header(column: &str) -> String {
+async fn list(client: &Client, args: LsArgs) -> Result<ExitCode> {
+    let format = match args.format.as_deref() {
+        None | Some("table") if args.quiet => Some("{{.Name}}"),
+        Some("raw") => Some("name: {{.Name}}\ndriver: {{.Driver}}\n"),
+        format => format,
+    };
+    let format = Format::new(format, false, &["Driver", "Name"])?;
+    let path = format!("/volumes?filters={}", encode(&format::filters(&args.filter)));
+    let list: VolumeListResponse = client.get(&path).await?;
+    let mut volumes = list.volumes.unwrap_or_default();
+    volumes.sort_by(|a, b| a.name.cmp(&b.name));
+    let rows: Vec<Row> = volumes.iter().map(row).collect();
+    format.of("*formatter.volumeContext").print(rows, header)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A volume's headings.
+pub fn header(column: &str) -> String {
     if column == "Name" { "VOLUME NAME".into() } else { format::heading(column) }
 }
 
-fn row(volume: &Volume) -> Value {
-    json!({
-        "ID": volume.name,
+/// A volume as the fields that Docker's templates know.
+pub fn row(volume: &Volume) -> Row {
+    let usage = volume.usage_data.as_ref();
+    let unknown = || "N/A".to_owned();
+    let row = Row::from(json!({
         "Name": volume.name,
         "Driver": volume.driver,
         "Mountpoint": volume.mountpoint,
         "Scope": "local",
-        "Labels": volume.labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(","),
-    })
+        "Labels": format::sorted(volume.labels.iter().map(|(key, value)| format!("{key}={value}"))),
+        "Links": usage.map_or_else(unknown, |usage| usage.ref_count.to_string()),
+        "Size": usage.map_or_else(unknown, |usage| format::sum(usage.size)),
+        "Availability": "N/A",
+        "Group": "N/A",
+        "Status": "N/A",
+    }));
+    row.labels(&volume.labels)
 }

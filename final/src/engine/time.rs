@@ -31,6 +31,11 @@ pub fn local(seconds: i64) -> String {
     time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC").to_string()
 }
 
+/// A number of seconds since the epoch in RFC 3339, UTC.
+pub fn rfc3339(seconds: i64) -> String {
+    Timestamp::from_second(seconds).unwrap_or_default().to_string()
+}
+
 /// A duration in Docker's words: `About a minute`, `3 weeks`.
 pub fn human_duration(seconds: i64) -> String {
     let (minutes, hours) = (seconds / 60, (seconds + 1800) / 3600);
@@ -47,6 +52,44 @@ pub fn human_duration(seconds: i64) -> String {
         _ if hours < 24 * 365 * 2 => format!("{} months", hours / 24 / 30),
         _ => format!("{} years", hours / 24 / 365),
     }
+}
+
+/// A duration as Go writes it, in seconds: `10m`, `1h30m`, `1.5h`, `300ms`.
+pub fn go_duration(text: &str) -> Option<f64> {
+    let mut rest = text;
+    let mut seconds = 0.0;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, tail) = rest.split_at(digits);
+        let unit = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at(unit);
+        let each = match unit {
+            "ns" => 1e-9,
+            "us" | "µs" => 1e-6,
+            "ms" => 1e-3,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            _ => return None,
+        };
+        seconds += number.parse::<f64>().ok()? * each;
+        rest = tail;
+    }
+    (!text.is_empty()).then_some(seconds)
+}
+
+/// A moment as Docker's filters have it: seconds since the epoch, a time in RFC 3339,
+/// or one without its zone or its end, which is UTC.
+pub fn moment(text: &str) -> Option<Timestamp> {
+    if let Ok(seconds) = text.parse::<f64>() {
+        return Timestamp::from_nanosecond((seconds * 1e9) as i128).ok();
+    }
+    let whole = || text.parse::<Timestamp>().ok();
+    let local = || {
+        let ends = ["", ":00", ":00:00", "T00:00:00"];
+        ends.iter().find_map(|end| format!("{text}{end}Z").parse::<Timestamp>().ok())
+    };
+    whole().or_else(local)
 }
 
 #[cfg(test)]

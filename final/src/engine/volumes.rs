@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use bollard_stubs::models::{
     Mount as ApiMount, MountBindOptions, MountPoint, MountTmpfsOptions, MountType,
-    MountVolumeOptions, Volume as ApiVolume, VolumeCreateRequest, VolumeScopeEnum,
+    MountVolumeOptions, Volume as ApiVolume, VolumeCreateRequest, VolumeScopeEnum, VolumeUsageData,
 };
 use images::RunConfig;
 use oci_spec::runtime::{Mount as OciMount, MountBuilder};
@@ -111,19 +111,34 @@ impl Volumes {
     /// All volumes that the filters admit.
     pub fn list(&self, filters: &Filters) -> Result<Vec<ApiVolume>> {
         filters.only(&["dangling", "driver", "label", "name"])?;
+        let wanted = filters.flag("dangling")?;
         let volumes = self.open()?;
         let mut list = Vec::new();
         for record in volumes.list()? {
             let dangling = volumes.users(&record.name)?.is_empty();
-            let admitted = filters.admit("name", |name| record.name.contains(name))
+            let admitted = filters.matches("name", &record.name)
                 && filters.admit("driver", |driver| record.driver == driver)
-                && filters.admit("dangling", |value| matches!(value, "true" | "1") == dangling)
+                && wanted.is_none_or(|wanted| wanted == dangling)
                 && filters.admit_labels(|key| record.labels.get(key).cloned());
             if admitted {
                 list.push(api_volume(&volumes, record));
             }
         }
         Ok(list)
+    }
+
+    /// All volumes, with who uses them and how large they are.
+    pub fn with_usage(&self) -> Result<Vec<ApiVolume>> {
+        let volumes = self.open()?;
+        let with_usage = |mut volume: ApiVolume| {
+            let usage = VolumeUsageData {
+                ref_count: volumes.users(&volume.name)?.len() as i64,
+                size: volumes.size(&volume.name)? as i64,
+            };
+            volume.usage_data = Some(usage);
+            Ok(volume)
+        };
+        self.list(&Filters::default())?.into_iter().map(with_usage).collect()
     }
 
     /// Removes a volume that no container needs.
@@ -133,8 +148,8 @@ impl Volumes {
 
     /// Removes what no container needs: the names, and the bytes that became free.
     pub fn prune(&self, filters: &Filters) -> Result<(Vec<String>, u64)> {
-        filters.only(&["all", "label"])?;
-        let all = filters.values("all").any(|value| matches!(value, "true" | "1"));
+        filters.only(&["all", "label", "label!"])?;
+        let all = filters.flag("all")?.unwrap_or(false);
         let keep =
             |record: &volumes::Record| !filters.admit_labels(|key| record.labels.get(key).cloned());
         Ok(self.open()?.prune(all, keep)?)

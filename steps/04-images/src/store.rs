@@ -129,6 +129,11 @@ impl Store {
     }
     // ANCHOR_END: layers
 
+    /// Bytes of file content in an unpacked layer; 0 before it is unpacked.
+    pub fn layer_size(&self, diff_id: &Digest) -> Result<u64> {
+        Ok(if self.layers.has(diff_id) { self.layers.record(diff_id)?.size } else { 0 })
+    }
+
     /// True if [`Store::layers`] has nothing to unpack.
     pub fn is_unpacked(&self, image: &Image) -> bool {
         image.config.rootfs.diff_ids.iter().all(|diff_id| self.layers.has(diff_id))

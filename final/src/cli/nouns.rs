@@ -1,0 +1,144 @@
+//! `container …`, `image …`, `system …`: the same commands under what they are about.
+//!
+//! Docker has grown two names for most of its commands. Both are here, each pair made
+//! of one piece of code.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+use super::inspect::{self, Kind};
+use super::{
+    Command, about, change, containers, df, dispatch, exec, image_list, images, logs, observe,
+    prune, ps, run,
+};
+use crate::client::Client;
+
+/// What can be done with containers.
+#[derive(Debug, Subcommand)]
+pub enum ContainerCommand {
+    /// Create a container from an image, and run a program in it.
+    Run(Box<run::RunArgs>),
+    /// Create a container, but do not start it.
+    Create(Box<run::CreateArgs>),
+    /// Start containers that do not run.
+    Start(containers::StartArgs),
+    /// Stop containers: ask, then kill.
+    Stop(containers::StopArgs),
+    /// Send a signal to containers.
+    Kill(containers::KillArgs),
+    /// Freeze all processes of containers.
+    Pause(containers::NamesArgs),
+    /// Let frozen containers go on.
+    Unpause(containers::NamesArgs),
+    /// Wait until containers end, and print their exit codes.
+    Wait(containers::NamesArgs),
+    /// Remove containers.
+    #[command(visible_alias = "remove")]
+    Rm(containers::RmArgs),
+    /// List containers.
+    #[command(visible_aliases = ["list", "ps"])]
+    Ls(ps::PsArgs),
+    /// Show what a container has said.
+    Logs(logs::LogsArgs),
+    /// Give a container another name.
+    Rename(change::RenameArgs),
+    /// Change the limits and the restart policy of containers.
+    Update(change::UpdateArgs),
+    /// Show the processes of a container.
+    Top(observe::TopArgs),
+    /// Show the published ports of a container.
+    Port(observe::PortArgs),
+    /// Show what a container has changed in its image.
+    Diff(observe::DiffArgs),
+    /// Run another program in a running container.
+    Exec(exec::ExecArgs),
+    /// Show everything that is known of containers, as JSON.
+    Inspect(inspect::OneKindArgs),
+    /// Remove all containers that do not run.
+    Prune(prune::ContainersArgs),
+}
+
+/// What can be done with images.
+#[derive(Debug, Subcommand)]
+pub enum ImageCommand {
+    /// Download an image from a registry.
+    Pull(images::PullArgs),
+    /// List images.
+    #[command(visible_alias = "list")]
+    Ls(image_list::ImagesArgs),
+    /// Remove images.
+    #[command(visible_alias = "remove")]
+    Rm(images::RmiArgs),
+    /// Give an image one more name.
+    Tag(image_list::TagArgs),
+    /// Show how an image came to be, layer by layer.
+    History(image_list::HistoryArgs),
+    /// Show everything that is known of images, as JSON.
+    Inspect(inspect::OneKindArgs),
+    /// Remove images without a name, or all that no container was made from.
+    Prune(prune::ImagesArgs),
+}
+
+/// What concerns everything.
+#[derive(Debug, Subcommand)]
+pub enum SystemCommand {
+    /// Show how much room everything takes.
+    Df(df::DfArgs),
+    /// Show what there is, and what it runs on.
+    Info(about::AboutArgs),
+    /// Remove containers, networks and images that nobody needs.
+    Prune(prune::SystemArgs),
+}
+
+/// `coracle container`
+pub async fn container(client: Client, command: ContainerCommand, root: &Path) -> Result<ExitCode> {
+    let plain = match command {
+        ContainerCommand::Inspect(args) => {
+            return inspect::inspect_one(&client, args, Kind::Container).await;
+        }
+        ContainerCommand::Prune(args) => return prune::containers(&client, args).await,
+        ContainerCommand::Run(args) => Command::Run(args),
+        ContainerCommand::Create(args) => Command::Create(args),
+        ContainerCommand::Start(args) => Command::Start(args),
+        ContainerCommand::Stop(args) => Command::Stop(args),
+        ContainerCommand::Kill(args) => Command::Kill(args),
+        ContainerCommand::Pause(args) => Command::Pause(args),
+        ContainerCommand::Unpause(args) => Command::Unpause(args),
+        ContainerCommand::Wait(args) => Command::Wait(args),
+        ContainerCommand::Rm(args) => Command::Rm(args),
+        ContainerCommand::Ls(args) => Command::Ps(args),
+        ContainerCommand::Logs(args) => Command::Logs(args),
+        ContainerCommand::Rename(args) => Command::Rename(args),
+        ContainerCommand::Update(args) => Command::Update(args),
+        ContainerCommand::Top(args) => Command::Top(args),
+        ContainerCommand::Port(args) => Command::Port(args),
+        ContainerCommand::Diff(args) => Command::Diff(args),
+        ContainerCommand::Exec(args) => Command::Exec(args),
+    };
+    Box::pin(dispatch(plain, client, root)).await
+}
+
+/// `coracle image`
+pub async fn image(client: &Client, command: ImageCommand) -> Result<ExitCode> {
+    match command {
+        ImageCommand::Pull(args) => images::pull(client, args).await,
+        ImageCommand::Ls(args) => image_list::list(client, args).await,
+        ImageCommand::Rm(args) => images::rmi(client, args).await,
+        ImageCommand::Tag(args) => image_list::tag(client, args).await,
+        ImageCommand::History(args) => image_list::history(client, args).await,
+        ImageCommand::Inspect(args) => inspect::inspect_one(client, args, Kind::Image).await,
+        ImageCommand::Prune(args) => prune::images(client, args).await,
+    }
+}
+
+/// `coracle system`
+pub async fn system(client: &Client, command: SystemCommand) -> Result<ExitCode> {
+    match command {
+        SystemCommand::Df(args) => df::df(client, args).await,
+        SystemCommand::Info(args) => about::info(client, args).await,
+        SystemCommand::Prune(args) => prune::system(client, args).await,
+    }
+}
