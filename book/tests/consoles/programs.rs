@@ -39,9 +39,14 @@ pub fn folder_for(text: &str, parent: &Path) -> PathBuf {
     let cargo = folder.join("cargo");
     fs::write(&cargo, CARGO).expect("write the script");
     fs::set_permissions(&cargo, fs::Permissions::from_mode(0o755)).expect("chmod 755");
-    let default = text.contains("cargo run --release --") || text.contains("cargo run --");
+    // What is typed, and not what is written about: building all takes its time.
+    let is_typed = |line: &&str| ["$ ", "# ", "> "].iter().any(|sign| line.starts_with(sign));
+    let typed: Vec<_> = text.lines().map(str::trim_start).filter(is_typed).collect();
+    let calls = |words: &str| typed.iter().any(|line| line.contains(words));
+    let default = calls("cargo run --release --") || calls("cargo run --");
     for name in PROGRAMS {
-        if text.contains(name) || (name == "coracle" && default) {
+        let named = calls(&format!("-p {name} ")) || calls(&format!("cargo {name}"));
+        if named || (name == "coracle" && (default || calls(name))) {
             let copy = testkit::reachable(built(name));
             std::os::unix::fs::symlink(copy, folder.join(name)).expect("link a program");
         }

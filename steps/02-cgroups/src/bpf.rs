@@ -4,6 +4,7 @@
 //! open(2) and mknod(2) of a device, and the answer is in register 0: 1 is yes, 0 is
 //! EPERM. It is a list of comparisons, one block per rule:
 //!
+// ANCHOR: shape
 //! ```text
 //!   r2 = type   r3 = access   r4 = major   r5 = minor
 //! rule 1:   if r2 != char   goto rule 2
@@ -14,6 +15,7 @@
 //! rule 2:   …
 //! the end:  r0 = 0; exit
 //! ```
+// ANCHOR_END: shape
 
 use crate::devices::{Access, DeviceKind, DeviceRule};
 
@@ -78,6 +80,7 @@ pub(crate) fn program(rules: &[DeviceRule]) -> Vec<Instruction> {
     program
 }
 
+// ANCHOR: block
 /// One rule: jumps over its own end unless everything fits.
 fn block(rule: &DeviceRule) -> Vec<Instruction> {
     let mut block = Vec::new();
@@ -106,6 +109,7 @@ fn block(rule: &DeviceRule) -> Vec<Instruction> {
     }
     block
 }
+// ANCHOR_END: block
 
 fn answer(value: i32) -> [Instruction; 2] {
     [immediate(SET, ANSWER, value), immediate(EXIT, 0, 0)]

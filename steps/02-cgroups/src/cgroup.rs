@@ -19,12 +19,14 @@ use crate::{CHAPTER, bpf, sys, v1};
 
 /// Puts the container into a control group: a new one with limits, or an existing one.
 ///
+// ANCHOR: moments
 /// ```text
 /// before_clone   mkdir; write the limits; open the ways in
 /// clone3         v2: the child is born inside (CLONE_INTO_CGROUP)
 /// in_child       v1: the child writes "0", itself, into each tree's `tasks`
 /// teardown       kill what is left; rmdir
 /// ```
+// ANCHOR_END: moments
 ///
 /// No moment of the container's life is outside: what the parent moves after the
 /// clone could have forked, or used memory, before.
@@ -84,6 +86,7 @@ impl Cgroup {
         Self { kind, tasks: Vec::new(), namespace: false, out_of_memory: Rc::default() }
     }
 
+    // ANCHOR: ways_in
     /// Opens every way in.
     fn open_ways_in(&mut self, group: &Group, args: &mut CloneArgs) -> Result<()> {
         for folder in &group.v1 {
@@ -100,9 +103,11 @@ impl Cgroup {
         args.flags &= !flag;
         Ok(())
     }
+    // ANCHOR_END: ways_in
 }
 
 impl Mechanism for Cgroup {
+    // ANCHOR: before_clone
     fn before_clone(&mut self, args: &mut CloneArgs) -> Result<()> {
         let group = match &mut self.kind {
             Kind::Existing(group) => group.clone(),
@@ -119,7 +124,9 @@ impl Mechanism for Cgroup {
         };
         self.open_ways_in(&group, args)
     }
+    // ANCHOR_END: before_clone
 
+    // ANCHOR: in_child
     fn in_child(&self) -> Result<()> {
         if !self.tasks.is_empty() {
             let call = || format!("write 0 to {} files tasks", self.tasks.len());
@@ -136,7 +143,9 @@ impl Mechanism for Cgroup {
         }
         Ok(())
     }
+    // ANCHOR_END: in_child
 
+    // ANCHOR: teardown
     fn teardown(&mut self) -> Result<()> {
         self.tasks.clear();
         if let Kind::New { name, made, .. } = &mut self.kind
@@ -150,6 +159,7 @@ impl Mechanism for Cgroup {
         }
         Ok(())
     }
+    // ANCHOR_END: teardown
 }
 
 fn refused_entry(errno: Errno) -> Error {
@@ -189,6 +199,7 @@ fn without(limits: &Limits, error: Error) -> Result<Option<Group>> {
     if limits.is_empty() { Ok(None) } else { Err(error) }
 }
 
+// ANCHOR: not_delegated
 fn not_delegated(error: Error, v1: bool) -> Error {
     let error = Error { doing: format!("limit the container: {}", error.doing), ..error };
     match (crate::is_real_root(), v1) {
@@ -204,6 +215,7 @@ fn not_delegated(error: Error, v1: bool) -> Error {
         ),
     }
 }
+// ANCHOR_END: not_delegated
 
 /// Tells the kernel which devices may be used, in the way of the version.
 fn allow_devices(group: &Group, rules: &[DeviceRule]) -> Result<()> {

@@ -128,6 +128,7 @@ fn parse_rule(text: &str) -> Option<DeviceRule> {
     Some(DeviceRule { kind, major: number(major)?, minor: number(minor)?, access })
 }
 
+// ANCHOR: default_rules
 /// What every container may use, as Docker has it: any node may be made, and a few
 /// harmless ones opened.
 pub const DEFAULT_RULES: [DeviceRule; 11] = [
@@ -143,6 +144,7 @@ pub const DEFAULT_RULES: [DeviceRule; 11] = [
     DeviceRule::char(5, Some(2)), // ptmx
     DeviceRule::char(136, None),  // pts/*
 ];
+// ANCHOR_END: default_rules
 
 /// Which devices a container may use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

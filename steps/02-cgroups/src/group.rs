@@ -24,6 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The mode of a group's folder: anyone may look at the numbers in it.
 const FOLDER_MODE: Mode = Mode::from_bits_truncate(0o755);
 
+// ANCHOR: group
 /// A control group: its folder in each tree of this machine.
 ///
 /// It is plain data that can be kept in a record and used by another process. It
@@ -40,6 +41,7 @@ pub struct Group {
     #[serde(default)]
     pub(crate) cpuset: Option<Folder>,
 }
+// ANCHOR_END: group
 
 /// The group in one tree.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -251,6 +253,7 @@ impl Group {
         v2.map(Freezer::V2).or(self.in_v1("freezer").map(Freezer::V1)).ok_or_else(none)
     }
 
+    // ANCHOR: kill
     /// Kills every process with SIGKILL, also those that keep forking.
     pub fn kill(&self) -> Result<()> {
         if let Some(path) = self.in_v2()
@@ -265,7 +268,9 @@ impl Group {
         }
         if frozen { self.thaw() } else { Ok(()) }
     }
+    // ANCHOR_END: kill
 
+    // ANCHOR: remove
     /// Kills what is left in it and removes the folders. Content if there are none.
     ///
     /// # Errors
@@ -291,6 +296,7 @@ impl Group {
             }
         }
     }
+    // ANCHOR_END: remove
 }
 
 /// Where a group is frozen.
@@ -370,6 +376,7 @@ fn create_folder(folder: &Folder, give: &dyn Fn(&Path) -> Result<()>) -> Result<
     walk_down(folder, give)
 }
 
+// ANCHOR: walk_down
 fn walk_down(folder: &Folder, give: &dyn Fn(&Path) -> Result<()>) -> Result<()> {
     let mut above = folder.base.clone();
     for part in folder.path.strip_prefix(&folder.base).into_iter().flatten() {
@@ -387,6 +394,7 @@ fn walk_down(folder: &Folder, give: &dyn Fn(&Path) -> Result<()>) -> Result<()> 
     }
     Ok(())
 }
+// ANCHOR_END: walk_down
 
 /// A folder of that name is left from a container that ended badly; or it is not.
 fn take_over(path: &Path) -> Result<()> {
@@ -397,6 +405,7 @@ fn take_over(path: &Path) -> Result<()> {
     mkdir(path, FOLDER_MODE).doing(|| format!("mkdir {}", path.display()))
 }
 
+// ANCHOR: write_file
 /// Tells a cgroup something, in one write(2): the kernel reads each as a command.
 pub(crate) fn write_file(path: &Path, value: &str) -> Result<()> {
     let call = || format!("write {}  {value}", path.display());
@@ -404,7 +413,9 @@ pub(crate) fn write_file(path: &Path, value: &str) -> Result<()> {
         fs::write(path, value).doing(|| format!("write {value} to {}", path.display()))
     })
 }
+// ANCHOR_END: write_file
 
+// ANCHOR: apply
 /// Writes the first of the files that there is.
 fn apply(write: &Write, folder: Option<&Path>) -> Result<()> {
     let there = write.choices.iter().find_map(|(file, value)| {
@@ -417,6 +428,7 @@ fn apply(write: &Write, folder: Option<&Path>) -> Result<()> {
         None => Err(missing(write)),
     }
 }
+// ANCHOR_END: apply
 
 /// The kernel's answers to a value that it does not like, in words.
 fn refused(error: Error, write: &Write) -> Error {

@@ -1,11 +1,13 @@
 //! Where this machine keeps its cgroups.
 //!
+// ANCHOR: trees
 //! ```text
 //! v2      one tree            /sys/fs/cgroup/<group>/{memory.max,cpu.max,pids.max,…}
 //! v1      one per controller  /sys/fs/cgroup/memory/<group>/memory.limit_in_bytes
 //!                             /sys/fs/cgroup/pids/<group>/pids.max, …
 //! hybrid  v1, and a v2 tree beside it for what needs no controller: birth, freeze, kill
 //! ```
+// ANCHOR_END: trees
 
 use std::fmt;
 use std::fs;
@@ -87,6 +89,7 @@ impl Mounts {
         Ok(mounts)
     }
 
+    // ANCHOR: parse
     /// Both files as the kernel writes them: see proc_pid_mountinfo(5) and cgroups(7).
     fn parse(mountinfo: &str, own_groups: &str) -> Self {
         let mut mounts = Self::default();
@@ -105,6 +108,7 @@ impl Mounts {
         }
         mounts
     }
+    // ANCHOR_END: parse
 
     /// Which versions these are; `None` for none.
     pub fn hierarchy(&self) -> Option<Hierarchy> {

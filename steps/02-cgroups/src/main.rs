@@ -99,6 +99,7 @@ fn main() {
     })
 }
 
+// ANCHOR: run
 impl Run {
     fn act(self) -> Result<u8> {
         let args = &self.args;
@@ -117,7 +118,9 @@ impl Run {
         Ok(code)
     }
 }
+// ANCHOR_END: run
 
+// ANCHOR: exec
 impl Exec {
     fn act(self) -> Result<u8> {
         let process = self.args.process(self.program, &Defaults::default())?;
@@ -128,6 +131,7 @@ impl Exec {
         finish(container, &self.args)
     }
 }
+// ANCHOR_END: exec
 
 impl Update {
     fn act(self) -> Result<u8> {

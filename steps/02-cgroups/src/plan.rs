@@ -7,6 +7,7 @@ use crate::limits::{Limits, Rate};
 /// Microseconds of a period where the user gives none: the kernel's own default.
 const PERIOD: u64 = 100_000;
 
+// ANCHOR: write
 /// One file to write, or the first of several that this kernel has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Write {
@@ -17,6 +18,7 @@ pub struct Write {
     /// False for what we add by ourselves: a kernel without the file does without.
     pub required: bool,
 }
+// ANCHOR_END: write
 
 impl Write {
     fn new(controller: &'static str, file: &'static str, value: impl ToString) -> Self {
@@ -44,6 +46,7 @@ impl fmt::Display for Write {
     }
 }
 
+// ANCHOR: v2
 /// The files of cgroup v2, in the order in which the kernel accepts them.
 pub fn v2(limits: &Limits) -> Vec<Write> {
     let mut plan = Vec::new();
@@ -86,7 +89,9 @@ pub fn v2(limits: &Limits) -> Vec<Write> {
     }
     plan
 }
+// ANCHOR_END: v2
 
+// ANCHOR: swap_v2
 /// v2 counts swap by itself, Docker counts both together.
 fn swap_v2(memory: u64, total: Option<i64>) -> Write {
     let file = "memory.swap.max";
@@ -96,6 +101,7 @@ fn swap_v2(memory: u64, total: Option<i64>) -> Write {
         Some(total) => Write::new("memory", file, (total as u64).saturating_sub(memory)),
     }
 }
+// ANCHOR_END: swap_v2
 
 /// The files of cgroup v1, in the order in which the kernel accepts them.
 pub fn v1(limits: &Limits) -> Vec<Write> {
@@ -152,6 +158,7 @@ pub fn v1(limits: &Limits) -> Vec<Write> {
     plan
 }
 
+// ANCHOR: quota
 /// Microseconds per period, `None` for no limit, and the period, `None` for the
 /// kernel's. `--cpus` is a quota in words.
 fn quota(limits: &Limits) -> Option<(Option<u64>, Option<u64>)> {
@@ -164,6 +171,7 @@ fn quota(limits: &Limits) -> Option<(Option<u64>, Option<u64>)> {
         quota => Some((quota.and_then(|quota| u64::try_from(quota).ok()), period)),
     }
 }
+// ANCHOR_END: quota
 
 fn cpuset(limits: &Limits, plan: &mut Vec<Write>) {
     let sets = [("cpuset.cpus", &limits.cpuset_cpus), ("cpuset.mems", &limits.cpuset_mems)];
@@ -174,12 +182,14 @@ fn cpuset(limits: &Limits, plan: &mut Vec<Write>) {
     }
 }
 
+// ANCHOR: pids_max
 fn pids_max(pids: i64) -> Write {
     match pids {
         ..=0 => Write::new("pids", "pids.max", "max"),
         _ => Write::new("pids", "pids.max", pids),
     }
 }
+// ANCHOR_END: pids_max
 
 // ANCHOR: cpu_weight
 /// v1 shares (2 to 262144, usual 1024) as a v2 weight (1 to 10000, usual 100).

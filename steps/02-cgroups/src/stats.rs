@@ -56,12 +56,14 @@ pub struct Memory {
     pub detail: BTreeMap<String, u64>,
 }
 
+// ANCHOR: used
 impl Memory {
     /// What `docker stats` shows: the usage without the cache that costs nothing to drop.
     pub fn used(&self) -> u64 {
         self.usage.saturating_sub(self.inactive_file)
     }
 }
+// ANCHOR_END: used
 
 /// Processes and threads.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,6 +115,7 @@ impl OutOfMemory {
 }
 
 impl Group {
+    // ANCHOR: oom_kills
     /// How many processes the kernel has killed because the memory limit was reached.
     pub fn oom_kills(&self) -> u64 {
         match (self.in_v1("memory"), self.in_v2()) {
@@ -122,7 +125,9 @@ impl Group {
         }
         .unwrap_or(0)
     }
+    // ANCHOR_END: oom_kills
 
+    // ANCHOR: out_of_memory
     /// What there is to tell if it has.
     pub fn out_of_memory(&self) -> Option<OutOfMemory> {
         let kills = self.oom_kills();
@@ -133,6 +138,7 @@ impl Group {
         };
         (kills > 0).then(|| OutOfMemory { kills, limit: limit() })
     }
+    // ANCHOR_END: out_of_memory
 
     /// What the group uses now.
     pub fn stats(&self) -> Stats {
@@ -189,6 +195,7 @@ fn cpu_v1(usage: &Path, quota: Option<&Path>) -> Cpu {
     }
 }
 
+// ANCHOR: memory_v2
 fn memory_v2(path: &Path) -> Memory {
     let detail = fields(&path.join("memory.stat"));
     Memory {
@@ -200,6 +207,7 @@ fn memory_v2(path: &Path) -> Memory {
         detail,
     }
 }
+// ANCHOR_END: memory_v2
 
 fn memory_v1(path: &Path) -> Memory {
     let detail = fields(&path.join("memory.stat"));

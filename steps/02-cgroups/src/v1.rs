@@ -64,6 +64,7 @@ pub(crate) fn thaw(path: &Path) -> Result<()> {
     write_file(&path.join("freezer.state"), "THAWED")
 }
 
+// ANCHOR: enter
 /// The files through which a process enters: `tasks`, which takes one thread, and not
 /// `cgroup.procs`, which stops all of the machine's forks to take a whole process.
 pub(crate) fn open_tasks(path: &Path) -> Result<fs::File> {
@@ -75,3 +76,4 @@ pub(crate) fn open_tasks(path: &Path) -> Result<fs::File> {
 pub(crate) fn enter(tasks: &fs::File) -> Result<(), Errno> {
     nix::unistd::write(tasks, b"0").map(drop)
 }
+// ANCHOR_END: enter

@@ -24,6 +24,7 @@ pub(crate) fn without_leaf(own: &Path) -> &Path {
     }
 }
 
+// ANCHOR: give_controllers
 /// Lets the groups below `path` have the controllers that `path` has.
 ///
 /// A group has processes, or gives controllers to groups below it, but not both (the
@@ -52,6 +53,7 @@ pub(crate) fn give_controllers(path: &Path, limits: bool) -> Result<()> {
     }
     Ok(())
 }
+// ANCHOR_END: give_controllers
 
 /// Moves the processes of a group that was delegated to us one step down.
 fn move_to_a_leaf(path: &Path, processes: &str) -> Result<()> {
@@ -75,6 +77,7 @@ pub(crate) fn kill(path: &Path) -> Result<bool> {
     }
 }
 
+// ANCHOR: freeze
 /// Asks for a stop, and waits until all have stopped.
 pub(crate) fn freeze(path: &Path) -> Result<()> {
     write_file(&path.join("cgroup.freeze"), "1")?;
@@ -89,6 +92,7 @@ pub(crate) fn freeze(path: &Path) -> Result<()> {
     }
     Ok(())
 }
+// ANCHOR_END: freeze
 
 pub(crate) fn thaw(path: &Path) -> Result<()> {
     write_file(&path.join("cgroup.freeze"), "0")

@@ -67,6 +67,8 @@ pub(crate) fn run(
     after.extend(world.changes());
     after.extend(left_behind(&known));
     after.extend(seen.cgroups.iter().filter(|folder| folder.exists()).map(|folder| {
+        // It was told; nobody else would ever remove it.
+        let _ = fs::remove_dir(folder);
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
         format!("a cgroup is left: {}", mask(&name))
     }));
