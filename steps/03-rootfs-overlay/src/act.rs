@@ -23,6 +23,7 @@ use crate::plan::{Bind, Filesystem, Op};
 use crate::sys::{self, Config};
 use crate::{CHAPTER, Root, copy, dev, mask, overlay};
 
+// ANCHOR: act
 /// Does all of `ops`, each told as one step. `taken` are the trees that were copied in
 /// the parent, by their place in the list of mounts.
 pub(crate) fn act(ops: &[Op], taken: &[(usize, OwnedFd)]) -> Result<()> {
@@ -32,6 +33,7 @@ pub(crate) fn act(ops: &[Op], taken: &[(usize, OwnedFd)]) -> Result<()> {
     }
     Ok(())
 }
+// ANCHOR_END: act
 
 fn one(op: &Op, root: &mut Option<Root>, taken: &[(usize, OwnedFd)]) -> Result<()> {
     match op {
@@ -68,6 +70,7 @@ fn one(op: &Op, root: &mut Option<Root>, taken: &[(usize, OwnedFd)]) -> Result<(
     }
 }
 
+// ANCHOR: attach_root
 /// Puts the new root somewhere in this mount namespace: pivot_root(2) only takes a
 /// mount that is attached. Nobody outside ever sees it there.
 pub(crate) fn attach_root(mount: OwnedFd, target: &Path) -> Result<Root> {
@@ -78,6 +81,7 @@ pub(crate) fn attach_root(mount: OwnedFd, target: &Path) -> Result<Root> {
     sys::move_mount(mount.as_fd(), place.as_fd()).doing(doing)?;
     Ok(Root::from_fd(mount))
 }
+// ANCHOR_END: attach_root
 
 /// fsopen, fsconfig, fsmount, move_mount.
 fn mount_filesystem(root: &Root, filesystem: &Filesystem) -> Result<()> {
@@ -100,6 +104,7 @@ fn mount_filesystem(root: &Root, filesystem: &Filesystem) -> Result<()> {
     sys::move_mount(mount.as_fd(), target.as_fd()).doing(doing)
 }
 
+// ANCHOR: new_filesystem
 /// A detached mount of a new filesystem.
 pub(crate) fn new_filesystem(kind: &str, options: &[String], flags: Flags) -> Result<OwnedFd> {
     let doing = || format!("mount {kind}");
@@ -117,6 +122,7 @@ pub(crate) fn new_filesystem(kind: &str, options: &[String], flags: Flags) -> Re
     sys::fsconfig(fs.as_fd(), Config::Create).doing(doing).map_err(|error| with_log(error, &fs))?;
     sys::fsmount(fs.as_fd(), flags.bits()).doing(doing)
 }
+// ANCHOR_END: new_filesystem
 
 /// Adds the filesystem's own words, which it leaves to be read in its context.
 pub(crate) fn with_log(error: Error, fs: &OwnedFd) -> Error {
@@ -294,6 +300,7 @@ fn in_proc(destination: &Path) -> Error {
 }
 // ANCHOR_END: refuse_proc
 
+// ANCHOR: pivot
 /// Makes `root` the root of this mount namespace and lets go of the old one.
 ///
 /// With both arguments `.`, the old root ends up on top of the new one, at the same
@@ -310,6 +317,7 @@ fn pivot(root: &Root) -> Result<()> {
     umount2(".", MntFlags::MNT_DETACH).doing(|| "detach the old root")?;
     chdir("/").doing(|| "change to /")
 }
+// ANCHOR_END: pivot
 
 /// In the parent: copies of the trees that must keep their ties to the host. In the
 /// child's namespace they would be cut already.

@@ -2,12 +2,14 @@
 //!
 //! overlayfs keeps the changes in the upper directory:
 //!
+// ANCHOR: format
 //! ```text
 //! a file or directory    is new, or replaces the one below
 //! character device 0:0   whiteout: what is below was removed
 //! xattr overlay.whiteout on an empty file: the same
 //! xattr overlay.opaque   on a directory, "y": nothing of the one below is seen
 //! ```
+// ANCHOR_END: format
 //!
 //! The attributes begin with `trusted.`, or with `user.` in a user namespace.
 
@@ -143,6 +145,7 @@ impl Walk {
     }
 }
 
+// ANCHOR: beneath
 /// What is at `path` in the layers together, and which of them have a say about what is
 /// below it.
 fn beneath<'r>(path: &Path, layers: &[&'r Root]) -> nix::Result<Option<(FileStat, Vec<&'r Root>)>> {
@@ -164,6 +167,7 @@ fn beneath<'r>(path: &Path, layers: &[&'r Root]) -> nix::Result<Option<(FileStat
     }
     Ok(found)
 }
+// ANCHOR_END: beneath
 
 fn merged_names(path: &Path, layers: &[&Root]) -> nix::Result<BTreeSet<OsString>> {
     let mut names = BTreeSet::new();
@@ -183,6 +187,7 @@ fn merged_names(path: &Path, layers: &[&Root]) -> nix::Result<BTreeSet<OsString>
     Ok(seen)
 }
 
+// ANCHOR: is_same
 /// Nobody sees a difference: overlayfs copies a file up already when it is opened for
 /// writing.
 fn is_same(old: &FileStat, new: &FileStat) -> bool {
@@ -191,7 +196,9 @@ fn is_same(old: &FileStat, new: &FileStat) -> bool {
     let content = |stat: &FileStat| (stat.st_size, stat.st_mtime, stat.st_mtime_nsec);
     what(old) == what(new) && (is_dir || content(old) == content(new))
 }
+// ANCHOR_END: is_same
 
+// ANCHOR: is_whiteout
 fn is_whiteout(layer: &Root, path: &Path, stat: &FileStat) -> nix::Result<bool> {
     match SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) {
         SFlag::S_IFCHR => Ok(stat.st_rdev == 0),
@@ -199,6 +206,7 @@ fn is_whiteout(layer: &Root, path: &Path, stat: &FileStat) -> nix::Result<bool> 
         _ => Ok(false),
     }
 }
+// ANCHOR_END: is_whiteout
 
 fn is_opaque(layer: &Root, path: &Path) -> nix::Result<bool> {
     Ok(attribute(layer, path, "opaque")?.is_some_and(|value| value == b"y"))

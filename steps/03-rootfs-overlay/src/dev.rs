@@ -39,6 +39,7 @@ pub(crate) fn make_nodes(root: &Root, devices: &[Device]) -> Result<()> {
     Ok(())
 }
 
+// ANCHOR: bind_nodes
 /// Where no node can be made: an empty file, and the host's node bound on it.
 pub(crate) fn bind_nodes(root: &Root, devices: &[Device]) -> Result<()> {
     let places = Places::open(root);
@@ -60,6 +61,7 @@ pub(crate) fn bind_nodes(root: &Root, devices: &[Device]) -> Result<()> {
     }
     Ok(())
 }
+// ANCHOR_END: bind_nodes
 
 fn is_device(fd: &OwnedFd, device: &Device) -> nix::Result<bool> {
     let found = fstat(fd)?;

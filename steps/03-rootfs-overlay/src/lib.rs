@@ -132,6 +132,7 @@ impl Rootfs {
     }
 }
 
+// ANCHOR: mechanism
 impl Mechanism for Rootfs {
     fn before_clone(&mut self, _: &mut CloneArgs) -> Result<()> {
         if self.mounts.iter().any(|mount| mount.propagation.is_tied())
@@ -154,3 +155,4 @@ impl Mechanism for Rootfs {
         Ok(())
     }
 }
+// ANCHOR_END: mechanism

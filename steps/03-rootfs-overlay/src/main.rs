@@ -76,6 +76,7 @@ impl Run {
         let (terminal, console) = process_args.terminal()?.unzip();
         let dev_console = terminal.is_some().then_some(DevConsole);
 
+        // ANCHOR: run
         // The order is the meaning.
         let container = Container::new(process)
             .with(scratch)
@@ -86,6 +87,7 @@ impl Run {
             .with_some(dev_console)
             .with_some(process_args.user(&defaults));
         let code = cli::run_to_end(container, console, process_args.interactive)?;
+        // ANCHOR_END: run
         if let Some(out_of_memory) = out_of_memory.take() {
             eprintln!("rootfs: {}", out_of_memory.told(code));
         }

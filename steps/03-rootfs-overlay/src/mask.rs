@@ -19,6 +19,7 @@ struct Covers {
     empty: Option<OwnedFd>,
 }
 
+// ANCHOR: mask
 /// Covers each file by /dev/null and each directory by an empty one. What does not
 /// exist needs no cover.
 pub(crate) fn mask(root: &Root, paths: &[PathBuf]) -> Result<()> {
@@ -35,6 +36,7 @@ pub(crate) fn mask(root: &Root, paths: &[PathBuf]) -> Result<()> {
     }
     Ok(())
 }
+// ANCHOR_END: mask
 
 /// The first place gets the cover itself, the others a copy: before Linux 6.15 only
 /// what is attached can be copied.
@@ -61,6 +63,7 @@ fn empty_directory() -> Result<OwnedFd> {
     new_filesystem("tmpfs", &options, Flags::NONE.read_only())
 }
 
+// ANCHOR: null_device
 /// The host's /dev/null, not the image's. That it is one is checked on the tree that
 /// will be mounted: a cover that is a link or a file covers nothing (CVE-2025-31133).
 fn null_device() -> Result<OwnedFd> {
@@ -75,6 +78,7 @@ fn null_device() -> Result<OwnedFd> {
     sys::mount_setattr(tree.as_fd(), flags.bits(), 0, false).doing(|| "protect /dev/null")?;
     Ok(tree)
 }
+// ANCHOR_END: null_device
 
 /// Mounts each path, with all that is mounted below it, read-only on itself.
 pub(crate) fn make_read_only(root: &Root, paths: &[PathBuf]) -> Result<()> {

@@ -215,6 +215,7 @@ impl Mount {
     }
 }
 
+// ANCHOR: default_mounts
 /// What Docker mounts in every container, in this order.
 pub fn default_mounts() -> Vec<Mount> {
     let dev = Flags { nosuid: true, strictatime: true, ..Flags::NONE };
@@ -229,12 +230,14 @@ pub fn default_mounts() -> Vec<Mount> {
         shm("64m"),
     ]
 }
+// ANCHOR_END: default_mounts
 
 /// The container's shared memory, `size` as tmpfs(5) writes it: `--shm-size`.
 pub fn shm(size: &str) -> Mount {
     Mount::tmpfs("/dev/shm", format!("mode=1777,size={size}"))
 }
 
+// ANCHOR: default_masked
 /// What tells about the host and is not namespaced: hidden. Docker's list.
 pub const DEFAULT_MASKED: [&str; 12] = [
     "/proc/acpi",
@@ -250,10 +253,13 @@ pub const DEFAULT_MASKED: [&str; 12] = [
     "/sys/devices/virtual/powercap",
     "/sys/firmware",
 ];
+// ANCHOR_END: default_masked
 
+// ANCHOR: default_readonly
 /// What would change the host: not writable. Docker's list.
 pub const DEFAULT_READONLY: [&str; 5] =
     ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+// ANCHOR_END: default_readonly
 
 /// [`DEFAULT_MASKED`], and the temperature history of each processor, from which
 /// the host's load can be read.

@@ -58,6 +58,7 @@ fn open_dir(path: &Path) -> Result<OwnedFd> {
         .doing(|| format!("open the layer {}", path.display()))
 }
 
+// ANCHOR: by_descriptors
 /// The new way: `lowerdir+` appends one layer.
 fn by_descriptors(layers: &Layers, options: &[&str]) -> Result<OwnedFd> {
     let doing = || "mount overlay on /";
@@ -79,7 +80,9 @@ fn by_descriptors(layers: &Layers, options: &[&str]) -> Result<OwnedFd> {
     set(Config::Create)?;
     sys::fsmount(fs.as_fd(), 0).doing(doing)
 }
+// ANCHOR_END: by_descriptors
 
+// ANCHOR: by_names
 /// The classic way, with names as short as `7`.
 fn by_names(layers: &Layers, options: &[&str], target: &Path) -> Result<Root> {
     let doing = || "mount overlay on /";
@@ -91,6 +94,7 @@ fn by_names(layers: &Layers, options: &[&str], target: &Path) -> Result<Root> {
     fchdir(before).doing(doing)?;
     mounted.and_then(|()| Root::open(target).doing(doing))
 }
+// ANCHOR_END: by_names
 
 fn classic_options(layers: &Layers, options: &[&str]) -> String {
     let names: Vec<_> =
@@ -103,6 +107,7 @@ fn classic_options(layers: &Layers, options: &[&str]) -> String {
     data
 }
 
+// ANCHOR: diagnose
 /// Says what the cause is, where it can be known.
 fn diagnose(error: Error, upper: Option<&Upper>) -> Error {
     let on_overlay = |path: &Path| {
@@ -126,3 +131,4 @@ fn diagnose(error: Error, upper: Option<&Upper>) -> Error {
         _ => error,
     }
 }
+// ANCHOR_END: diagnose

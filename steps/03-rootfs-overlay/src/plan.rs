@@ -140,6 +140,7 @@ pub struct Bind {
     pub propagation: Propagation,
 }
 
+// ANCHOR: plan
 /// The whole way from a directory of layers to a root with everything in its place.
 pub fn plan(rootfs: &Rootfs, facts: &Facts) -> Result<Vec<Op>> {
     let mut ops = vec![root(rootfs, facts)?];
@@ -164,7 +165,9 @@ pub fn plan(rootfs: &Rootfs, facts: &Facts) -> Result<Vec<Op>> {
     ops.push(Op::PivotRoot);
     Ok(ops)
 }
+// ANCHOR_END: plan
 
+// ANCHOR: root
 fn root(rootfs: &Rootfs, facts: &Facts) -> Result<Op> {
     let target = rootfs.target.clone();
     let layers = top_first(&rootfs.layers);
@@ -188,7 +191,9 @@ fn root(rootfs: &Rootfs, facts: &Facts) -> Result<Op> {
         }
     }
 }
+// ANCHOR_END: root
 
+// ANCHOR: top_first
 /// overlayfs wants the top first, and refuses a directory that it already has: only
 /// the topmost of equal layers counts anyway.
 fn top_first(layers: &[PathBuf]) -> Vec<PathBuf> {
@@ -200,6 +205,7 @@ fn top_first(layers: &[PathBuf]) -> Vec<PathBuf> {
     }
     found
 }
+// ANCHOR_END: top_first
 
 fn mount_ops(taken: Option<usize>, mount: &Mount, facts: &Facts) -> Vec<Op> {
     let (kind, exact, or_bind) = match &mount.kind {

@@ -55,6 +55,7 @@ impl Mechanism for Scratch {
         Ok(())
     }
 
+    // ANCHOR: remove
     fn teardown(&mut self) -> Result<()> {
         // What the container's users own belongs to ids that only mean something in a
         // user namespace.
@@ -63,6 +64,7 @@ impl Mechanism for Scratch {
         }
         remove(&self.dir)
     }
+    // ANCHOR_END: remove
 }
 
 /// Removes a directory and everything in it; content if it is not there.

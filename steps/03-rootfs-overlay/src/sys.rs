@@ -68,6 +68,7 @@ pub fn fsmount(fs: BorrowedFd, attributes: u64) -> nix::Result<OwnedFd> {
     owned(fd)
 }
 
+// ANCHOR: open_tree
 /// Makes a detached copy of the mount at `path` (at `dir` itself if `path` is
 /// empty), with the mounts below it if `recursive`: open_tree(2).
 pub fn open_tree<P: ?Sized + NixPath>(
@@ -88,6 +89,7 @@ pub fn open_tree<P: ?Sized + NixPath>(
     })?;
     owned(fd)
 }
+// ANCHOR_END: open_tree
 
 /// Attaches the detached `mount` on the file or directory `target`: move_mount(2).
 pub fn move_mount(mount: BorrowedFd, target: BorrowedFd) -> nix::Result<()> {
