@@ -13,7 +13,7 @@ use crate::engine::attach::{self, Streams};
 use crate::engine::create::create as create_container;
 use crate::engine::error::{Error, Result};
 use crate::engine::wait::{self, Condition};
-use crate::engine::{lifecycle, listing, logs, remove, shown};
+use crate::engine::{lifecycle, listing, logs, remove, restart, shown};
 use crate::shape::{self, Ordered};
 
 /// `POST /containers/create`
@@ -86,6 +86,18 @@ pub async fn stop(
     let signal = params.text("signal").map(str::to_owned);
     let seconds: Option<i64> = params.number("t")?;
     lifecycle::stop(&app, &id, signal.as_deref(), seconds).await.map(|()| StatusCode::NO_CONTENT)
+}
+
+/// `POST /containers/{id}/restart`
+pub async fn restart(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    params: Params,
+) -> Result<StatusCode> {
+    let signal = params.text("signal").map(str::to_owned);
+    let seconds: Option<i64> = params.number("t")?;
+    restart::restart(&app, &id, signal.as_deref(), seconds).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// `POST /containers/{id}/kill`

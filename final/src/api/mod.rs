@@ -5,6 +5,7 @@
 pub mod change;
 pub mod containers;
 pub mod error;
+pub mod events;
 pub mod exec;
 pub mod hijack;
 pub mod images;
@@ -43,6 +44,7 @@ pub fn router(engine: App) -> Router {
         .route("/_ping", get(system::ping).head(system::ping))
         .route("/version", get(system::version))
         .route("/info", get(system::info))
+        .route("/events", get(events::events))
         .route("/containers/create", post(containers::create))
         .route("/containers/json", get(containers::list))
         .route("/containers/prune", post(prune::containers))
@@ -50,6 +52,7 @@ pub fn router(engine: App) -> Router {
         .route("/containers/{id}/json", get(containers::inspect))
         .route("/containers/{id}/start", post(containers::start))
         .route("/containers/{id}/stop", post(containers::stop))
+        .route("/containers/{id}/restart", post(containers::restart))
         .route("/containers/{id}/kill", post(containers::kill))
         .route("/containers/{id}/pause", post(containers::pause))
         .route("/containers/{id}/unpause", post(containers::unpause))

@@ -115,6 +115,18 @@ pub async fn stop(client: &Client, args: StopArgs) -> Result<ExitCode> {
     .await
 }
 
+/// `coracle restart`
+pub async fn restart(client: &Client, args: StopArgs) -> Result<ExitCode> {
+    let timeout = args.timeout.map(|seconds| format!("&t={seconds}")).unwrap_or_default();
+    let signal =
+        args.signal.map(|signal| format!("&signal={}", encode(&signal))).unwrap_or_default();
+    each(&args.names, async |name| {
+        client.post(&format!("/containers/{}/restart?{timeout}{signal}", encode(&name))).await?;
+        out::line(name)
+    })
+    .await
+}
+
 /// `coracle kill`
 pub async fn kill(client: &Client, args: KillArgs) -> Result<ExitCode> {
     each(&args.names, async |name| {

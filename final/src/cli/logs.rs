@@ -64,7 +64,7 @@ pub async fn logs(client: &Client, args: LogsArgs) -> Result<ExitCode> {
 }
 
 /// A time, or how long ago it was, as seconds since the epoch.
-fn absolute(text: &str) -> Result<String> {
+pub fn absolute(text: &str) -> Result<String> {
     if let Ok(ago) = text.parse::<SignedDuration>() {
         let time = Timestamp::now() - ago;
         return Ok(format!("{}.{:09}", time.as_second(), time.subsec_nanosecond()));

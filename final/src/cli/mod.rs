@@ -6,6 +6,7 @@ pub mod change;
 pub mod containers;
 pub mod df;
 pub mod doctor;
+pub mod events;
 pub mod exec;
 pub mod explain;
 pub mod format;
@@ -23,6 +24,7 @@ pub mod prune;
 pub mod ps;
 pub mod run;
 pub mod streams;
+pub mod supervision;
 pub mod table;
 pub mod usage;
 pub mod volumes;
@@ -76,6 +78,8 @@ pub enum Command {
     Start(containers::StartArgs),
     /// Stop containers: ask, then kill.
     Stop(containers::StopArgs),
+    /// Stop containers, and start them again.
+    Restart(containers::StopArgs),
     /// Send a signal to containers.
     Kill(containers::KillArgs),
     /// Freeze all processes of containers.
@@ -133,6 +137,8 @@ pub enum Command {
     /// Create, list and remove volumes.
     #[command(subcommand)]
     Volume(volumes::VolumeCommand),
+    /// Show what happens, as it happens.
+    Events(events::EventsArgs),
     /// Serve the Docker API on a socket, for docker and other clients.
     Daemon(DaemonArgs),
     /// Say what this machine lacks for containers, and what to do about it.
@@ -162,6 +168,7 @@ pub async fn dispatch(command: Command, client: Client, root: &Path) -> anyhow::
         Command::Create(args) => run::create(&client, *args).await,
         Command::Start(args) => containers::start(&client, args).await,
         Command::Stop(args) => containers::stop(&client, args).await,
+        Command::Restart(args) => containers::restart(&client, args).await,
         Command::Kill(args) => containers::kill(&client, args).await,
         Command::Pause(args) => containers::pause(&client, args).await,
         Command::Unpause(args) => containers::unpause(&client, args).await,
@@ -188,6 +195,7 @@ pub async fn dispatch(command: Command, client: Client, root: &Path) -> anyhow::
         Command::Image(command) => nouns::image(&client, command).await,
         Command::System(command) => nouns::system(&client, command).await,
         Command::Volume(command) => volumes::volume(&client, command).await,
+        Command::Events(args) => events::events(&client, args).await,
         Command::Daemon(_) => unreachable!("main serves it before there is a client"),
         Command::Doctor => Ok(doctor::doctor(root)),
         Command::Completion { shell } => {

@@ -21,6 +21,7 @@ use volumes::cli::VolumeArgs;
 
 use super::attach::{self, View};
 use super::options::OptionArgs;
+use super::supervision::SupervisionArgs;
 use super::{images, mounts, out};
 use crate::client::{Client, Refused, encode};
 
@@ -45,6 +46,9 @@ pub struct CreateArgs {
     /// Volumes.
     #[command(flatten)]
     volumes: VolumeArgs,
+    /// What is done when it ends, or is not well.
+    #[command(flatten)]
+    supervision: SupervisionArgs,
     /// What the engine adds.
     #[command(flatten)]
     engine: EngineArgs,
@@ -303,6 +307,7 @@ impl CreateArgs {
             labels: Some(self.options.labels()?),
             stop_signal: self.engine.stop_signal.clone(),
             stop_timeout: self.engine.stop_timeout,
+            healthcheck: self.supervision.health_config()?,
             host_config: Some(self.host_config()?),
             ..Default::default()
         })
@@ -345,6 +350,7 @@ impl CreateArgs {
             binds: some(mounts::binds(&self.volumes)?.0),
             mounts: some(mounts::mounts(&self.volumes)?),
             tmpfs: mounts::tmpfs(&self.volumes)?,
+            restart_policy: Some(self.supervision.restart_policy()),
             auto_remove: Some(engine.rm),
             init: life.init.then_some(true),
             pid_mode: life.pid.clone(),

@@ -10,9 +10,9 @@ use tokio::sync::oneshot;
 
 use super::Engine;
 use super::containers::{Container, Containers};
-use super::error::Result;
+use super::error::{Error, Result};
 use crate::runtime::shim::{Attach, Shim};
-use crate::store::ShimDir;
+use crate::store::{ShimDir, Status};
 
 /// Which streams a client wants.
 #[derive(Debug, Clone, Copy, Default)]
@@ -68,7 +68,16 @@ pub fn attach(
     container: &Container,
     streams: Streams,
 ) -> Result<impl Future<Output = Option<tokio::net::UnixStream>> + Send + 'static> {
-    connect(&engine.containers, container, Wish::Attach(streams))
+    let refuse =
+        |what| Err(Error::conflict(format!("Container {} is {what}", container.record.id)));
+    match container.state()?.status {
+        Status::Paused => return refuse("paused, unpause the container before attach"),
+        Status::Restarting => return refuse("restarting, wait until the container is running"),
+        _ => {}
+    }
+    let stream = connect(&engine.containers, container, Wish::Attach(streams))?;
+    engine.events.tell_container(&container.dir, "attach", &[]);
+    Ok(stream)
 }
 
 /// Connects everyone who waits for this container to its new shim.

@@ -93,7 +93,7 @@ impl Containers {
         for container in self.all()? {
             count.all += 1;
             match container.state()?.status {
-                Status::Running => count.running += 1,
+                Status::Running | Status::Restarting => count.running += 1,
                 Status::Paused => count.paused += 1,
                 _ => {}
             }

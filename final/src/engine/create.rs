@@ -10,7 +10,9 @@ use networking::Pasta;
 use super::error::{Error, Result};
 use super::names::{self, random_hex};
 use super::record::Record;
-use super::{Engine, instructions, modes, refusals, spec, sweep, time, volumes_from};
+use super::{
+    Engine, health, instructions, modes, refusals, restart, spec, sweep, time, volumes_from,
+};
 use crate::runtime;
 use crate::store::{self, ContainerDir};
 
@@ -26,13 +28,14 @@ pub fn create(
 ) -> Result<(String, Vec<String>)> {
     let (mut config, mut host) = take_apart(body);
     let mut warnings: Vec<_> = choose_network(&mut host).into_iter().collect();
-    refuse_what_is_not_there(&config, &host)?;
     warnings.extend(refusals::check(&config, &host)?);
+    restart::check_policy(&host)?;
     modes::check(&config, &host)?;
     let wanted = config.image.clone().unwrap_or_default();
     let image = engine.images.find(&wanted)?;
     warnings.extend(check_platform(&image, &wanted, platform)?);
     complete(&mut config, &image.config.config);
+    health::complete(&mut config.healthcheck, image.config.config.healthcheck.as_ref())?;
     let args = arguments(&config, &wanted)?;
     let id = random_hex(32)?;
     if config.hostname.as_deref().unwrap_or("").is_empty()
@@ -65,6 +68,7 @@ pub fn create(
     making.take_name(name)?;
     making.write(&image)?;
     making.done = true;
+    engine.events.tell_container(&making.dir, "create", &[]);
     Ok((making.record.id.clone(), warnings))
 }
 
@@ -230,27 +234,6 @@ fn choose_network(host: &mut HostConfig) -> Option<String> {
     let why = Pasta::usable().err().filter(|_| userns::needed() && !publishes)?;
     *mode = "none".into();
     Some(format!("the container has no network: {why}"))
-}
-
-/// What `daemon` is to do; everything else is in [`refusals`].
-fn refuse_what_is_not_there(config: &ContainerConfig, host: &HostConfig) -> Result<()> {
-    let restart =
-        host.restart_policy.as_ref().and_then(|policy| policy.name).map(|name| name.to_string());
-    let given: [(&str, bool); 2] = [
-        ("a restart policy", restart.is_some_and(|name| !matches!(name.as_str(), "" | "no"))),
-        (
-            "a health check",
-            config.healthcheck.as_ref().is_some_and(|check| {
-                check.test.as_ref().is_some_and(|test| !test.is_empty() && test[0] != "NONE")
-            }),
-        ),
-    ];
-    match given.iter().find(|(_, asked)| *asked) {
-        Some((what, _)) => {
-            Err(Error::bad_parameter(format!("{what} is not supported by this engine yet")))
-        }
-        None => Ok(()),
-    }
 }
 
 /// The image's configuration, where the user has none.

@@ -15,7 +15,7 @@ use super::names::random_hex;
 use super::{security, spec};
 use crate::runtime::shim::{Attach, Shim};
 use crate::runtime::{ExecInstructions, Session, docker_capabilities};
-use crate::store::{self, ContainerDir, ExecDir, Lock, Root, Status};
+use crate::store::{self, ContainerDir, Events, ExecDir, Lock, Root, Status};
 
 /// How many execs are remembered to be found quickly; all of them are on disk.
 const KNOWN_LIMIT: usize = 1000;
@@ -61,6 +61,12 @@ impl Execs {
                 return Err(Error::conflict(format!(
                     "container {} is paused, unpause the container before exec",
                     record.name
+                )));
+            }
+            Status::Restarting => {
+                return Err(Error::conflict(format!(
+                    "Container {} is restarting, wait until the container is running",
+                    record.id
                 )));
             }
             _ => return Err(Error::conflict(format!("container {} is not running", record.id))),
@@ -110,6 +116,8 @@ impl Execs {
             known.clear();
         }
         known.insert(id.clone(), container.dir.clone());
+        drop(known);
+        tell(&container.dir, "exec_create", &id, &instructions);
         Ok(id)
     }
 
@@ -146,6 +154,7 @@ impl Execs {
         let attach = (!detach).then_some(instructions.attach);
         let stream = Shim::connect(&container)?.exec(id.to_owned(), attach)?;
         stream.set_nonblocking(true)?;
+        tell(&container, "exec_start", id, &instructions);
         Ok((instructions.terminal, (!detach).then_some(stream)))
     }
 
@@ -181,6 +190,12 @@ impl Execs {
             }),
         })
     }
+}
+
+/// Tells of an exec, as an event of its container.
+fn tell(container: &ContainerDir, what: &str, id: &str, instructions: &ExecInstructions) {
+    let action = format!("{what}: {}", instructions.args.join(" "));
+    Events::of(container.root()).tell_container(container, &action, &[("execID", id)]);
 }
 
 /// Removes the records of execs that ended long ago: a container that lives for months

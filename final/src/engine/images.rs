@@ -8,7 +8,8 @@ use namespaces::userns;
 
 use super::error::{Error, Result};
 use super::worker::{self, Job};
-use crate::store::Root;
+use crate::store::events::{Actor, Kind};
+use crate::store::{Events, Root};
 
 /// The built-in image, made from the host's own programs on first use.
 pub const HOST: &str = "host";
@@ -81,7 +82,11 @@ impl Images {
             self.root.data(),
             &Job::Pull { reference: reference.to_owned(), platform },
             each,
-        )
+        )?;
+        let Ok(name) = reference.parse::<Reference>() else { return Ok(()) };
+        let actor = Actor::new(name.familiar()).with("name", name.familiar_name());
+        Events::of(self.root.data()).tell(Kind::Image, "pull", actor);
+        Ok(())
     }
 
     /// Gives an image one more name.
@@ -99,13 +104,21 @@ impl Images {
 
     /// Removes an image, or one of its names.
     pub fn remove(&self, name: &str, force: bool) -> Result<Vec<ImageDeleteResponseItem>> {
-        self.find(name)?;
-        let mut items = Vec::new();
+        let id = self.find(name)?.id.to_string();
+        let mut items: Vec<ImageDeleteResponseItem> = Vec::new();
         let job = Job::Remove { image: name.to_owned(), force };
         worker::run(self.root.data(), &job, |line| {
             items.extend(serde_json::from_slice::<ImageDeleteResponseItem>(line));
             true
         })?;
+        let events = Events::of(self.root.data());
+        let actor = Actor::new(&id).with("name", &id);
+        for _ in items.iter().filter(|item| item.untagged.is_some()) {
+            events.tell(Kind::Image, "untag", actor.clone());
+        }
+        if items.iter().any(|item| item.deleted.as_deref() == Some(&id)) {
+            events.tell(Kind::Image, "delete", actor);
+        }
         Ok(items)
     }
 }

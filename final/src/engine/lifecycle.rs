@@ -9,13 +9,14 @@ use super::containers::Container;
 use super::error::{Error, Result};
 use super::{attach, instructions};
 use crate::runtime::shim::{self, Shim};
+use crate::runtime::signal;
 use crate::store::Status;
 
 /// How often a state on disk that nobody announces is looked at.
 const POLL: Duration = Duration::from_millis(20);
 
 /// How long `stop` waits before it kills, in seconds, where nobody says otherwise.
-const STOP_TIMEOUT: i64 = 10;
+pub const STOP_TIMEOUT: i64 = 10;
 
 /// Starts a container, and connects those who wait for it before its program runs.
 ///
@@ -24,7 +25,7 @@ const STOP_TIMEOUT: i64 = 10;
 pub fn start(engine: &Engine, id: &str, explain: bool) -> Result<Option<Vec<u8>>> {
     let container = engine.containers.find(id)?;
     match container.state()?.status {
-        Status::Running => return Err(Error::not_modified("it runs")),
+        Status::Running | Status::Restarting => return Err(Error::not_modified("it runs")),
         Status::Paused => {
             return Err(Error::conflict("cannot start a paused container, try unpause instead"));
         }
@@ -77,22 +78,47 @@ pub async fn stop(
         live_shim(&container, "stop")?.kill(Signal::SIGKILL as i32)?;
         ended_within(&container, None).await?;
     }
+    engine.events.tell_container(&container.dir, "stop", &[]);
     Ok(())
 }
 
-/// Waits until a container has ended and everything of it is put away.
+/// Waits until a container has ended, and everyone was told so.
 pub async fn ended_within(container: &Container, patience: Option<Duration>) -> Result<bool> {
-    let begin = Instant::now();
+    match patience {
+        None => ended(container).await.map(|()| true),
+        Some(patience) => match tokio::time::timeout(patience, ended(container)).await {
+            Ok(ended) => ended.map(|()| true),
+            Err(_) => Ok(false),
+        },
+    }
+}
+
+/// The shim says it best, after it has told of the end; the record says it too.
+async fn ended(container: &Container) -> Result<()> {
+    let is_alive =
+        || Ok::<_, Error>(container.dir.path().exists() && container.state()?.is_alive());
     // Most programs end at once: look often at first.
     let mut pause = Duration::from_millis(1);
-    while container.dir.path().exists() && container.state()?.is_alive() {
-        if patience.is_some_and(|patience| begin.elapsed() >= patience) {
-            return Ok(false);
+    while is_alive()? {
+        match Shim::connect(&container.dir).and_then(Shim::watch) {
+            Ok(stream) => hear(stream).await?,
+            Err(_) => {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(POLL);
+            }
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(POLL);
     }
-    Ok(true)
+    Ok(())
+}
+
+/// Waits until the shim says something, or is gone.
+async fn hear(stream: std::os::unix::net::UnixStream) -> Result<()> {
+    stream.set_nonblocking(true)?;
+    let mut stream = tokio::net::UnixStream::from_std(stream)?;
+    let mut said = [0; 64];
+    // Gone without a word: then the record has the last one.
+    let _ = tokio::io::AsyncReadExt::read(&mut stream, &mut said).await;
+    Ok(())
 }
 
 /// Sends a signal to the container's first process.
@@ -136,38 +162,14 @@ pub fn unpause(engine: &Engine, id: &str) -> Result<()> {
 /// Tells the container's terminal its size, in characters.
 pub fn resize(engine: &Engine, id: &str, height: u16, width: u16) -> Result<()> {
     let container = engine.containers.find(id)?;
-    Ok(live_shim(&container, "resize")?.resize(height, width)?)
+    live_shim(&container, "resize")?.resize(height, width)?;
+    let (height, width) = (height.to_string(), width.to_string());
+    let size = [("height", height.as_str()), ("width", &width)];
+    engine.events.tell_container(&container.dir, "resize", &size);
+    Ok(())
 }
 
-/// `9`, `KILL`, `SIGKILL`, `kill`; also the real-time ones as `RTMIN+3`.
+/// A signal by its number or its name.
 pub fn parse_signal(text: &str) -> Result<i32> {
-    let invalid = || Error::bad_parameter(format!("Invalid signal: {text}"));
-    if let Ok(number) = text.parse::<i32>() {
-        return if (1..=64).contains(&number) { Ok(number) } else { Err(invalid()) };
-    }
-    let upper = text.to_ascii_uppercase();
-    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-    if let Some(offset) = name.strip_prefix("RTMIN") {
-        let offset: i32 =
-            if offset.is_empty() { 0 } else { offset.parse().map_err(|_| invalid())? };
-        return Ok(libc::SIGRTMIN() + offset);
-    }
-    let signal: Signal = format!("SIG{name}").parse().map_err(|_| invalid())?;
-    Ok(signal as i32)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_signal_is_a_number_or_a_name() {
-        for text in ["15", "TERM", "SIGTERM", "term", "sigterm"] {
-            assert_eq!(parse_signal(text), Ok(15), "{text}");
-        }
-        assert_eq!(parse_signal("RTMIN+3"), Ok(libc::SIGRTMIN() + 3));
-        for bad in ["0", "65", "-1", "SIGFOO", ""] {
-            assert!(parse_signal(bad).is_err(), "{bad}");
-        }
-    }
+    signal::parse(text).ok_or_else(|| Error::bad_parameter(format!("Invalid signal: {text}")))
 }

@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use super::containers::Container;
 use super::error::{Error, Result};
+use crate::store::Status;
 
 /// What to show of a log.
 #[derive(Debug, Clone, Default)]
@@ -139,10 +140,16 @@ impl Reader<'_> {
     /// The current file, from where it stands, and on as it grows or is rotated.
     fn follow(&mut self, current: File) -> std::io::Result<()> {
         let mut file = BufReader::with_capacity(CHUNK, current);
+        // To the end of this life: a restart begins another.
+        let began = self.container.state().ok().and_then(|state| state.started_at);
         loop {
             // The order matters: what was written before the end is read after it.
-            let live =
-                self.options.follow && self.container.state().is_ok_and(|state| state.is_alive());
+            let live = self.options.follow
+                && self.container.state().is_ok_and(|state| {
+                    state.is_alive()
+                        && state.status != Status::Restarting
+                        && state.started_at == began
+                });
             if !self.read_to_end(&mut file)? || !live {
                 return Ok(());
             }

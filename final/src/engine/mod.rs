@@ -9,9 +9,11 @@ pub mod containers;
 pub mod create;
 pub mod devices;
 pub mod error;
+pub mod events;
 pub mod exec;
 pub mod filters;
 pub mod group;
+pub mod health;
 pub mod image_listing;
 pub mod images;
 pub mod instructions;
@@ -26,6 +28,7 @@ pub mod record;
 pub mod refusals;
 pub mod remove;
 pub mod rename;
+pub mod restart;
 pub mod seccomp_profile;
 pub mod security;
 pub mod shown;
@@ -40,7 +43,7 @@ pub mod volumes_from;
 pub mod wait;
 pub mod worker;
 
-use crate::store::Root;
+use crate::store::{Events, Root};
 use error::Result;
 
 /// Everything that an engine has, by service.
@@ -49,6 +52,8 @@ pub struct Engine {
     pub root: Root,
     /// Containers and their records.
     pub containers: containers::Containers,
+    /// What happens, for everyone who listens.
+    pub events: Events,
     /// Additional processes in running containers.
     pub execs: exec::Execs,
     /// Images.
@@ -65,6 +70,7 @@ impl Engine {
     pub fn open(root: Root) -> Result<Self> {
         Ok(Self {
             containers: containers::Containers::new(root.clone()),
+            events: Events::of(root.data()),
             execs: exec::Execs::new(root.clone()),
             images: images::Images::new(root.clone()),
             volumes: volumes::Volumes::new(&root),

@@ -8,6 +8,7 @@ use super::error::{Error, Result};
 use super::worker::{self, Job};
 use super::{Engine, lifecycle};
 use crate::runtime::shim::{self, Shim};
+use crate::store::events::{Actor, Kind};
 
 /// Removes a container; one that runs only if `force`d, and then it is killed.
 /// `volumes`: its anonymous volumes go with it.
@@ -36,10 +37,19 @@ pub fn put_away(engine: &Engine, container: &Container, volumes: bool) -> Result
     engine.volumes.release(&container.record.id, volumes)?;
     let record = &container.record;
     engine.root.names().release(&record.name, &record.id)?;
+    let actor = Actor::container(&container.dir);
+    let there = container.dir.path().exists();
     match userns::needed() {
         // In a process of its own: files of an ordinary user's containers belong to
         // users that only exist in a user namespace.
-        true => worker::run(engine.root.data(), &Job::RemoveContainer(record.id.clone()), |_| true),
-        false => Ok(shim::remove(&container.dir)?),
+        true => {
+            worker::run(engine.root.data(), &Job::RemoveContainer(record.id.clone()), |_| true)?
+        }
+        false => shim::remove(&container.dir)?,
     }
+    // A shim that removes its container tells of it itself.
+    if there {
+        engine.events.tell(Kind::Container, "destroy", actor);
+    }
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! Volumes: what containers keep, and what outlives them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use bollard_stubs::models::{
@@ -9,13 +9,17 @@ use bollard_stubs::models::{
 };
 use images::RunConfig;
 use oci_spec::runtime::{Mount as OciMount, MountBuilder};
-use rootfs::{Flags, Kind, Propagation};
+use rootfs::{Flags, Kind as MountKind, Propagation};
 use volumes::{Bind, NewVolume, Point, Recursive, Source, Spec, Tmpfs, Volume};
 
 use super::error::{Error, Result};
 use super::filters::Filters;
 use super::record::Record;
-use crate::store::Root;
+use crate::store::events::{Actor, Kind};
+use crate::store::{Events, Root};
+
+/// The driver of all volumes.
+const LOCAL: &str = "local";
 
 /// The volumes of one root.
 pub struct Volumes {
@@ -75,7 +79,12 @@ impl Volumes {
             return Ok(Resolved::default());
         }
         let mut resolved = Resolved::default();
-        for (mount, point) in volumes::resolve(&self.open()?, &specs, &record.id)? {
+        let volumes = self.open()?;
+        let known = self.names(&volumes)?;
+        for (mount, point) in volumes::resolve(&volumes, &specs, &record.id)? {
+            if point.kind == "volume" && !known.contains(&point.name) {
+                self.tell("create", &point.name, &point.driver);
+            }
             resolved.add(mount, point);
         }
         Ok(resolved)
@@ -84,20 +93,36 @@ impl Volumes {
     /// A container needs its volumes no longer; those without a name may go with it.
     pub fn release(&self, container: &str, with_anonymous: bool) -> Result<()> {
         if self.root.join("volumes").exists() {
-            self.open()?.release(container, with_anonymous)?;
+            for name in self.open()?.release(container, with_anonymous)? {
+                self.tell("destroy", &name, LOCAL);
+            }
         }
         Ok(())
+    }
+
+    fn names(&self, volumes: &volumes::Volumes) -> Result<HashSet<String>> {
+        Ok(volumes.list()?.into_iter().map(|record| record.name).collect())
+    }
+
+    fn tell(&self, what: &str, name: &str, driver: &str) {
+        let driver = if driver.is_empty() { LOCAL } else { driver };
+        let actor = Actor::new(name).with("driver", driver);
+        Events::of(&self.root).tell(Kind::Volume, what, actor);
     }
 
     /// Makes a volume, or finds the one that has this name.
     pub fn create(&self, request: VolumeCreateRequest) -> Result<ApiVolume> {
         let volumes = self.open()?;
+        let known = self.names(&volumes)?;
         let record = volumes.create(&NewVolume {
             name: request.name.filter(|name| !name.is_empty()),
             driver: request.driver.filter(|driver| !driver.is_empty()),
             labels: request.labels.unwrap_or_default().into_iter().collect(),
             options: request.driver_opts.unwrap_or_default().into_iter().collect(),
         })?;
+        if !known.contains(&record.name) {
+            self.tell("create", &record.name, &record.driver);
+        }
         Ok(api_volume(&volumes, record))
     }
 
@@ -143,7 +168,13 @@ impl Volumes {
 
     /// Removes a volume that no container needs.
     pub fn remove(&self, name: &str, force: bool) -> Result<()> {
-        Ok(self.open()?.remove(name, force)?)
+        let volumes = self.open()?;
+        let there = volumes.get(name).is_ok();
+        volumes.remove(name, force)?;
+        if there {
+            self.tell("destroy", name, LOCAL);
+        }
+        Ok(())
     }
 
     /// Removes what no container needs: the names, and the bytes that became free.
@@ -152,7 +183,11 @@ impl Volumes {
         let all = filters.flag("all")?.unwrap_or(false);
         let keep =
             |record: &volumes::Record| !filters.admit_labels(|key| record.labels.get(key).cloned());
-        Ok(self.open()?.prune(all, keep)?)
+        let (names, bytes) = self.open()?.prune(all, keep)?;
+        for name in &names {
+            self.tell("destroy", name, LOCAL);
+        }
+        Ok((names, bytes))
     }
 }
 
@@ -257,7 +292,7 @@ impl Resolved {
     fn add(&mut self, mount: rootfs::Mount, point: Point) {
         let mut options = flag_words(mount.flags);
         let (typ, source) = match mount.kind {
-            Kind::Bind { source, subpath, recursive, recursive_read_only } => {
+            MountKind::Bind { source, subpath, recursive, recursive_read_only } => {
                 options.push(if recursive { "rbind" } else { "bind" }.into());
                 options.push(mount.propagation.to_string());
                 if recursive_read_only && mount.flags.read_only {

@@ -10,6 +10,7 @@ mod reconcile;
 pub mod seccomp;
 mod settings;
 pub mod shim;
+pub mod signal;
 mod spec;
 mod sys;
 mod sysctls;

@@ -14,7 +14,7 @@ use oci_spec::runtime::Spec;
 
 use super::Instructions;
 use super::shim::{self, SOCKET};
-use crate::store::{self, ContainerDir, Lock, State, Status, now};
+use crate::store::{self, ContainerDir, Events, Lock, State, Status, now};
 
 /// What a container was found to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +45,10 @@ pub fn reconcile(dir: &ContainerDir) -> Result<Found> {
     give_back(dir)?;
     let _ = fs::remove_file(&socket);
     let instructions: Instructions = store::read(&dir.instructions())?.unwrap_or_default();
+    if state.is_alive() {
+        let code = (128 + libc::SIGKILL).to_string();
+        Events::of(dir.root()).tell_container(dir, "die", &[("exitCode", &code)]);
+    }
     if let Some(removal) = &instructions.auto_remove {
         shim::auto_remove(dir, removal)?;
         return Ok(Found::Removed);

@@ -3,6 +3,7 @@
 
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::PollFd;
@@ -98,10 +99,15 @@ pub(super) fn find(byte: u8, bytes: &[u8]) -> Option<usize> {
     (!found.is_null()).then(|| found.addr() - bytes.as_ptr().addr())
 }
 
-/// poll(2) without a timeout, after giving back what is not needed meanwhile: the
+/// poll(2), at most for so long, after giving back what is not needed meanwhile: the
 /// allocator's free pages, and those of the program itself, which the kernel reads
 /// again on demand. Nothing comes in between, or it would be read again at once.
-pub(super) fn poll_with_little_memory(fds: &mut [PollFd]) -> Result<i32, Errno> {
+pub(super) fn poll_with_little_memory(
+    fds: &mut [PollFd],
+    at_most: Option<Duration>,
+) -> Result<i32, Errno> {
+    // Rounded up, or the last millisecond would be spent in many polls of none.
+    let patience = at_most.map_or(-1, |time| time.as_millis().min(i32::MAX as u128 - 1) as i32 + 1);
     let mut segments = Segments { count: 0, ranges: [(0, 0); 16] };
     // SAFETY: the first frees what is not in use. The callback matches the signature
     // that is asked for, and its data is what it takes it for. PollFd is a transparent
@@ -115,7 +121,7 @@ pub(super) fn poll_with_little_memory(fds: &mut [PollFd]) -> Result<i32, Errno> 
             // own; the next access reads the same bytes from the file.
             libc::madvise(*start as *mut libc::c_void, *length, libc::MADV_DONTNEED);
         }
-        libc::poll(fds.as_mut_ptr().cast(), fds.len() as libc::nfds_t, -1)
+        libc::poll(fds.as_mut_ptr().cast(), fds.len() as libc::nfds_t, patience)
     };
     Errno::result(ready)
 }

@@ -13,10 +13,14 @@
 //!     shim.lock, shim.sock          held, and listened on, while the shim lives
 //!     upper/ work/ rootfs/          the overlay's writable parts, and where it is mounted
 //!     execs/<id>/                   exec.json, state.json, shim.lock, shim.sock
+//!   ROOT/events/                  what has happened, a line each
 //!   ROOT/images, layers, networks, volumes      the lessons' own
 //! ```
 
+mod asked;
 mod container;
+pub mod events;
+mod health;
 mod lock;
 mod names;
 mod record;
@@ -24,7 +28,10 @@ mod root;
 pub mod socket;
 mod state;
 
+pub use asked::{Asked, AskedMount, Healthcheck};
 pub use container::{ContainerDir, ExecDir, ShimDir};
+pub use events::Events;
+pub use health::{Checked, Health, HealthStatus};
 pub use lock::Lock;
 pub use names::Names;
 pub use record::{Record, read, write, write_atomic};

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use networking::Published;
 use serde::{Deserialize, Serialize};
 
-use super::Record;
+use super::{Health, Record};
 
 /// Where in its life a container is. Docker's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -18,6 +18,8 @@ pub enum Status {
     Running,
     /// Its program is frozen.
     Paused,
+    /// Its program has ended, and will be started again after a pause.
+    Restarting,
     /// Its program has ended.
     Exited,
     /// Its shim was killed, and it with it.
@@ -41,6 +43,15 @@ pub struct State {
     pub oom_killed: bool,
     /// Why it never ran, or what its end has to do with us.
     pub error: Option<String>,
+    /// How often its shim has started it again since it was started by hand.
+    #[serde(default)]
+    pub restart_count: u32,
+    /// Somebody has stopped it: `unless-stopped` leaves it so.
+    #[serde(default)]
+    pub stopped_by_hand: bool,
+    /// How well it is, if that is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
     /// Its address, while it runs in a network that gives one.
     #[serde(default)]
     pub address: Option<Ipv4Addr>,
@@ -54,9 +65,9 @@ impl Record for State {
 }
 
 impl State {
-    /// True while a program runs, frozen or not.
+    /// True while a program runs, frozen or not, or will run again by itself.
     pub fn is_alive(&self) -> bool {
-        matches!(self.status, Status::Running | Status::Paused)
+        matches!(self.status, Status::Running | Status::Paused | Status::Restarting)
     }
 }
 

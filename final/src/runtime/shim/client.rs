@@ -49,6 +49,11 @@ impl Shim {
         self.request(&Request::Resize { height, width })
     }
 
+    /// Makes the next end the beginning of another life, whatever the policy is.
+    pub fn restart(&mut self) -> Result<()> {
+        self.request(&Request::Restart)
+    }
+
     /// Freezes all processes.
     pub fn pause(&mut self) -> Result<()> {
         self.request(&Request::Pause)

@@ -42,6 +42,11 @@ impl Execs {
         Self { container, inherited, shims: Vec::new() }
     }
 
+    /// For the container's next life.
+    pub fn inherit(&mut self, inherited: Inherited) {
+        self.inherited = inherited;
+    }
+
     /// Hands `connection` to a new shim, which runs `exec` beside process `pid`, and
     /// answers.
     ///
@@ -109,6 +114,6 @@ impl Execs {
         let (life, streams) = owner::bring_up(&dir, prepared, false)?;
         let listener = owner::listen(&dir)?;
         let server = owner::server(listener, signals, life, streams, None, &exec.session);
-        Ok(Ready { dir: (*dir).clone(), lock, server, removal: None })
+        Ok(Ready { dir: (*dir).clone(), lock, server, removal: None, container: None })
     }
 }

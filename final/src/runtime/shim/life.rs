@@ -1,12 +1,17 @@
 //! The container, or the exec, that a shim owns: from the brink of exec to the end.
 
 use std::fs::File;
+use std::time::{Duration, Instant};
 
 use cgroups::Group;
 use namespaces::{Created, Error, Exit, Result, Running};
 use nix::sys::signal::Signal;
 
-use crate::store::{ShimDir, State, Status, now};
+use super::exec::Execs;
+use super::health::HealthChecks;
+use super::restart::Restarts;
+use super::told::Teller;
+use crate::store::{ContainerDir, ShimDir, State, Status, now};
 
 /// What a shim owns.
 pub struct Life {
@@ -21,6 +26,17 @@ pub struct Life {
     /// waits for the disk: that shall be us, after everyone was told of the end, and
     /// not the container's first process, before.
     mounts: Option<File>,
+    teller: Teller,
+    /// When the program was let go, until its end is written down.
+    began: Option<Instant>,
+    /// The start is to be told yet: whoever asked for it comes first.
+    start_untold: bool,
+    /// Who decides over restarts; an exec has none.
+    restarts: Option<Restarts>,
+    /// Until the next start.
+    pause: Option<Duration>,
+    /// Who asks for its health, if anybody does.
+    health: Option<HealthChecks>,
 }
 
 enum Stage {
@@ -36,7 +52,107 @@ impl Life {
     pub fn new(dir: ShimDir, created: Created, cgroup: Option<String>, durable: bool) -> Self {
         let mounts = File::open(format!("/proc/{}/ns/mnt", created.pid())).ok();
         let stage = Stage::Created(Box::new(created));
-        Self { dir, stage, state: State::default(), durable, cgroup, mounts }
+        let teller = Teller::new(&dir);
+        Self {
+            dir,
+            stage,
+            state: State::default(),
+            durable,
+            cgroup,
+            mounts,
+            teller,
+            began: None,
+            start_untold: false,
+            restarts: None,
+            pause: None,
+            health: None,
+        }
+    }
+
+    /// Lets these decide what comes after the end.
+    pub fn set_restarts(&mut self, restarts: Restarts) {
+        self.restarts = Some(restarts);
+    }
+
+    /// Health checks, if there are any: they have a descriptor and a deadline.
+    pub fn health(&self) -> Option<&HealthChecks> {
+        self.health.as_ref()
+    }
+
+    /// Does for its health what is due.
+    pub fn tick(&mut self, execs: &mut Execs) -> Result<()> {
+        let Stage::Running(running) = &self.stage else { return Ok(()) };
+        let pid = running.pid();
+        match self.health.as_mut().is_some_and(|health| health.tick(execs, pid)) {
+            true => self.note_health(),
+            false => Ok(()),
+        }
+    }
+
+    /// Reads what a health check says.
+    pub fn read_check(&mut self) -> Result<()> {
+        match self.health.as_mut().is_some_and(HealthChecks::read) {
+            true => self.note_health(),
+            false => Ok(()),
+        }
+    }
+
+    fn note_health(&mut self) -> Result<()> {
+        let before = self.state.health.as_ref().map(|health| health.status);
+        self.state.health = self.health.as_ref().map(|checks| checks.health().clone());
+        self.dir.set_state(&self.state, false)?;
+        if let Some(health) = &self.state.health
+            && Some(health.status) != before
+        {
+            let status = serde_json::to_value(health.status).unwrap_or_default();
+            let status = status.as_str().unwrap_or_default();
+            self.teller.happened(format_args!("health_status: {status}"));
+        }
+        Ok(())
+    }
+
+    /// Is what comes after `before`.
+    pub fn follow(&mut self, before: &mut Life) {
+        let by_hand = before.is_hurried();
+        self.state.restart_count = if by_hand { 0 } else { before.state.restart_count + 1 };
+        self.restarts = before.restarts.take();
+        if let Some(restarts) = &mut self.restarts {
+            restarts.hurried = false;
+        }
+        self.state.finished_at = before.state.finished_at.take();
+    }
+
+    /// After the end: how long until the next start, if there is to be one.
+    pub fn next_start(&mut self) -> Option<Duration> {
+        self.pause.take()
+    }
+
+    /// Whether somebody wants it to stay ended.
+    pub fn is_stopped(&self) -> bool {
+        self.restarts.as_ref().is_some_and(|restarts| restarts.stopped)
+    }
+
+    /// Whether somebody wants the next start to be at once.
+    pub fn is_hurried(&self) -> bool {
+        self.restarts.as_ref().is_some_and(|restarts| restarts.hurried)
+    }
+
+    /// The next end is followed by a start, whatever the policy is.
+    pub fn restart_by_hand(&mut self) -> Result<()> {
+        let none = || Error::new("restart: only a container is started again");
+        let restarts = self.restarts.as_mut().ok_or_else(none)?;
+        (restarts.hurried, restarts.stopped) = (true, false);
+        Ok(())
+    }
+
+    /// There will be no next start after all, for this reason if there is one.
+    pub fn give_up(&mut self, why: Option<&Error>) {
+        self.state.status = Status::Exited;
+        self.state.stopped_by_hand = self.is_stopped();
+        if let Some(error) = why {
+            self.state.error = Some(error.to_string());
+            self.state.exit_code = Some(error.exit_code.into());
+        }
     }
 
     /// What is known.
@@ -78,6 +194,12 @@ impl Life {
                 self.state.status = Status::Running;
                 self.state.started_at = Some(now());
                 self.stage = Stage::Running(Box::new(running));
+                self.began = Some(Instant::now());
+                self.start_untold = true;
+                if self.restarts.is_some() {
+                    self.health = HealthChecks::of(&ContainerDir::at(self.dir.path()));
+                    self.state.health = self.health.as_ref().map(|checks| checks.health().clone());
+                }
                 self.dir.set_state(&self.state, false)
             }
             Err(error) => {
@@ -86,6 +208,26 @@ impl Life {
                 Err(error)
             }
         }
+    }
+
+    /// Tells everyone of the start, if that is still to be done.
+    pub fn tell_start(&mut self) {
+        if std::mem::take(&mut self.start_untold) {
+            self.teller.started();
+        }
+    }
+
+    /// Sends a signal that somebody wants to be sent. It may be the end for good.
+    pub fn kill_by_hand(&mut self, signal: i32) -> Result<()> {
+        if let Some(restarts) = &mut self.restarts {
+            self.state.stopped_by_hand = restarts.signalled(signal);
+        }
+        self.kill(signal)?;
+        if matches!(self.stage, Stage::Running(_)) {
+            self.tell_start();
+            self.teller.signalled(signal);
+        }
+        Ok(())
     }
 
     /// Sends a signal. Before the start any deadly one is the end.
@@ -117,6 +259,8 @@ impl Life {
             _ => return Err(Error::new("pause the container: it is not running")),
         }
         self.state.status = Status::Paused;
+        self.suspend_checks();
+        self.teller.happened("pause");
         self.dir.set_state(&self.state, false)
     }
 
@@ -127,7 +271,16 @@ impl Life {
         }
         self.group()?.thaw()?;
         self.state.status = Status::Running;
+        self.health.iter_mut().for_each(HealthChecks::resume);
+        self.teller.happened("unpause");
         self.dir.set_state(&self.state, false)
+    }
+
+    fn suspend_checks(&mut self) {
+        if let Some(checks) = &mut self.health {
+            checks.suspend();
+            self.state.health = Some(checks.health().clone());
+        }
     }
 
     fn group(&self) -> Result<Group> {
@@ -147,6 +300,8 @@ impl Life {
     }
 
     fn note_end(&mut self, exit: Exit) {
+        self.suspend_checks();
+        self.health = None;
         self.state.status = Status::Exited;
         self.state.pid = 0;
         self.state.finished_at = Some(now());
@@ -159,9 +314,25 @@ impl Life {
         }
     }
 
-    /// Writes down the end. From here on it may be told.
+    /// Writes down the end, and what comes after it. From here on it may be told.
     pub fn record_end(&mut self) -> Result<()> {
-        self.dir.set_state(&self.state, self.durable)
+        self.tell_start();
+        let Some(ran) = self.began.take().map(|began| began.elapsed()) else {
+            return self.dir.set_state(&self.state, self.durable);
+        };
+        if let Some(restarts) = &mut self.restarts {
+            self.pause = restarts.after(&self.state, ran);
+            self.state.stopped_by_hand = restarts.stopped;
+        }
+        if self.pause.is_some() {
+            self.state.status = Status::Restarting;
+        }
+        let recorded = self.dir.set_state(&self.state, self.durable);
+        self.teller.ended(&self.state, ran);
+        if self.is_hurried() {
+            self.teller.happened("stop");
+        }
+        recorded
     }
 
     /// Gives back what the kernel does not take back by itself.

@@ -24,6 +24,7 @@
 
 mod client;
 mod exec;
+mod health;
 mod launch;
 mod life;
 mod log;
@@ -31,8 +32,10 @@ mod owner;
 mod peer;
 mod protocol;
 mod remove;
+mod restart;
 mod serve;
 mod streams;
+mod told;
 
 pub use client::Shim;
 pub use launch::{launch, reap};

@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::time::Duration;
 
 use namespaces::{Context, Error, Result, explain};
 use nix::sys::signal::{SigSet, Signal};
@@ -21,9 +22,10 @@ use super::log::Log;
 use super::peer::Peer;
 use super::protocol::Answer;
 use super::remove::auto_remove;
+use super::restart::Restarts;
 use super::serve::Server;
 use super::{SOCKET, Streams};
-use crate::runtime::container::{self, Prepared};
+use crate::runtime::container::{self, Inherited, Prepared};
 use crate::runtime::{AutoRemove, Instructions, Session};
 use crate::store::{self, ContainerDir, Lock, ShimDir, socket};
 
@@ -87,27 +89,36 @@ pub(super) struct Ready {
     pub lock: Lock,
     pub server: Server,
     pub removal: Option<(ContainerDir, AutoRemove)>,
+    /// For a container, its folder: it may be made again.
+    pub container: Option<ContainerDir>,
 }
 
 fn create(dir: ContainerDir) -> Result<Ready> {
     let lock = Lock::exclusive(&dir.lock_path())?;
-    let spec = read_spec(&dir)?;
-    let instructions: Instructions = store::read(&dir.instructions())?.unwrap_or_default();
-    let birth = Birth::record();
     let signals = take_signals()?;
 
     // The container first: a socket means that there is one behind it.
-    let (prepared, inherited) = container::container(&spec, &instructions, &dir)?;
-    let durable = instructions.auto_remove.is_none();
-    let (life, streams) = bring_up(&dir, prepared, durable)?;
-    birth.write(&dir)?;
+    let (mut life, streams, inherited, instructions) = make(&dir)?;
+    life.set_restarts(Restarts::new(dir.clone()));
+    life.state_mut().finished_at = dir.state()?.finished_at;
     let keep = !instructions.no_log;
     let log = keep.then(|| Log::open(&dir.log(), instructions.log)).transpose()?;
     let listener = listen(&dir)?;
     let mut server = server(listener, signals, life, streams, log, &instructions.session);
     server.execs = Some(Execs::new(dir.clone(), inherited));
     let removal = instructions.auto_remove.map(|removal| (dir.clone(), removal));
-    Ok(Ready { dir: (*dir).clone(), lock, server, removal })
+    Ok(Ready { dir: (*dir).clone(), lock, server, removal, container: Some(dir) })
+}
+
+/// Makes the container in this folder, up to the brink of exec.
+fn make(dir: &ContainerDir) -> Result<(Life, Streams, Inherited, Instructions)> {
+    let spec = read_spec(dir)?;
+    let instructions: Instructions = store::read(&dir.instructions())?.unwrap_or_default();
+    let birth = Birth::record();
+    let (prepared, inherited) = container::container(&spec, &instructions, dir)?;
+    let (life, streams) = bring_up(dir, prepared, instructions.auto_remove.is_none())?;
+    birth.write(dir)?;
+    Ok((life, streams, inherited, instructions))
 }
 
 fn read_spec(dir: &ContainerDir) -> Result<Spec> {
@@ -194,7 +205,10 @@ impl Ready {
 
     /// Serves to the end, and behind it.
     pub(super) fn own(mut self) -> Result<()> {
-        let served = self.server.run();
+        let mut served = self.server.run();
+        while let Some(pause) = self.server.life.next_start() {
+            served = served.and(self.live_again(pause));
+        }
 
         // Everyone knows the end by now: what follows is off everyone's way.
         let tidied = self.server.life.tidy_up();
@@ -210,5 +224,23 @@ impl Ready {
         drop(self.lock);
         self.server.part();
         served.and(tidied).and(removed)
+    }
+
+    /// The policy wants another life: tidies up behind this one, waits, and serves the
+    /// next, unless somebody has stopped it meanwhile or it cannot be made.
+    fn live_again(&mut self, pause: Duration) -> Result<()> {
+        let tidied = self.server.life.tidy_up();
+        if !self.server.pause(pause)? {
+            return self.server.give_up(None);
+        }
+        let Some(dir) = &self.container else { return Ok(()) };
+        let started = make(dir).and_then(|(life, streams, inherited, _)| {
+            self.server.go_on_with(life, streams, inherited);
+            self.server.life.start()
+        });
+        match started {
+            Ok(()) => tidied.and(self.server.run()),
+            Err(error) => self.server.give_up(Some(&error)),
+        }
     }
 }

@@ -24,6 +24,8 @@ pub enum Role {
     Waiting,
     /// It is a stream.
     Attached(Attach),
+    /// It was one, of a program that has ended, and has not taken all of it yet.
+    Leaving,
 }
 
 /// One connection. Everything is non-blocking.

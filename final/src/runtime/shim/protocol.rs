@@ -47,6 +47,8 @@ pub enum Request {
     },
     /// Answer when the program has ended; close when the container is tidied up.
     Wait,
+    /// Start it again at once when it has ended, whatever the policy is.
+    Restart,
     /// Freeze all processes.
     Pause,
     /// Let them go on.

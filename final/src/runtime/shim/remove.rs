@@ -7,7 +7,8 @@ use namespaces::{Context, Error, Result, userns};
 use volumes::Volumes;
 
 use crate::runtime::{AutoRemove, Instructions};
-use crate::store::{self, ContainerDir};
+use crate::store::events::{Actor, Kind};
+use crate::store::{self, ContainerDir, Events};
 
 /// `--rm`: the container, its name, and the volumes that nobody has named.
 ///
@@ -15,12 +16,18 @@ use crate::store::{self, ContainerDir};
 /// The first error; everything had its turn.
 pub fn auto_remove(dir: &ContainerDir, removal: &AutoRemove) -> Result<()> {
     let id = dir.id();
+    let actor = Actor::container(dir);
     let volumes = Volumes::open(dir.root()).and_then(|volumes| volumes.release(&id, true));
     // It may have been renamed since it was started.
     let now = store::read::<Instructions>(&dir.instructions()).ok().flatten();
     let renamed = now.and_then(|instructions| instructions.auto_remove);
     let released = dir.names().release(&renamed.as_ref().unwrap_or(removal).name, &id);
-    remove(dir).and(released).and(volumes.map(drop).map_err(Error::from))
+    let there = dir.path().exists();
+    let removed = remove(dir);
+    if there && removed.is_ok() {
+        Events::of(dir.root()).tell(Kind::Container, "destroy", actor);
+    }
+    removed.and(released).and(volumes.map(drop).map_err(Error::from))
 }
 
 /// Removes a container's folder and all that is in it. Its name among the containers

@@ -6,7 +6,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixListener;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use namespaces::{Context, Error, Result};
 use nix::errno::Errno;
@@ -19,6 +19,7 @@ use super::log::Log;
 use super::peer::{Peer, Role};
 use super::protocol::{Answer, Exec, Request};
 use super::streams::{Output, Streams};
+use crate::runtime::container::Inherited;
 use crate::runtime::sys;
 
 /// What is read at once.
@@ -34,9 +35,7 @@ const LAST_TURNS: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long it must have been quiet before it is worth to forget.
-fn quiet() -> PollTimeout {
-    PollTimeout::from(200u8)
-}
+const QUIET: Duration = Duration::from_millis(200);
 
 /// Everything that the loop looks after.
 pub struct Server {
@@ -67,6 +66,7 @@ enum Source {
     Stdin,
     Output(usize),
     Exec,
+    Check,
     Peer(usize),
 }
 
@@ -96,19 +96,77 @@ impl Server {
     /// Those who wait have been told then, and are still connected.
     pub fn run(&mut self) -> Result<()> {
         while !self.life.is_over() {
-            let ready = match self.poll(|fds| poll(fds, quiet()))? {
-                ready if ready.is_empty() => self.rest()?,
+            let ready = match self.poll(|fds| poll(fds, self.quiet()))? {
+                ready if ready.is_empty() => self.rest(self.until_due())?,
                 ready => ready,
             };
-            self.buffer.resize(CHUNK, 0);
-            // Backwards, so that what is removed does not move what is still to come.
-            for (source, flags) in ready.into_iter().rev() {
-                self.serve(source, flags)?;
+            self.serve_all(ready)?;
+            if let Some(execs) = &mut self.execs {
+                self.life.tick(execs)?;
             }
-            self.peers.retain(|peer| !peer.is_gone());
+            self.life.tell_start();
         }
         self.buffer.resize(CHUNK, 0);
         self.drain();
+        self.life.record_end()?;
+        self.tell_the_end();
+        Ok(())
+    }
+
+    /// How long until something is to be done by itself.
+    fn until_due(&self) -> Option<Duration> {
+        let due = self.life.health()?.deadline()?;
+        Some(due.saturating_duration_since(Instant::now()))
+    }
+
+    fn quiet(&self) -> PollTimeout {
+        let quiet = self.until_due().map_or(QUIET, |due| due.min(QUIET));
+        PollTimeout::try_from(quiet).unwrap_or(PollTimeout::ZERO)
+    }
+
+    fn serve_all(&mut self, ready: Vec<(Source, PollFlags)>) -> Result<()> {
+        self.buffer.resize(CHUNK, 0);
+        // Backwards, so that what is removed does not move what is still to come.
+        for (source, flags) in ready.into_iter().rev() {
+            self.serve(source, flags)?;
+        }
+        self.peers.retain(|peer| !peer.is_gone());
+        self.close_where(|peer| peer.role == Role::Leaving && peer.is_flushed());
+        Ok(())
+    }
+
+    /// Between an end and the next start: serves for so long, or until somebody wants
+    /// no next start; then false.
+    pub fn pause(&mut self, pause: Duration) -> Result<bool> {
+        // What they were attached to is over, even if they have not taken all of it.
+        for peer in self.peers.iter_mut().filter(|peer| peer.attached().is_some()) {
+            peer.role = Role::Leaving;
+        }
+        let end = Instant::now() + pause;
+        while !self.life.is_stopped() {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.life.is_hurried() {
+                return Ok(true);
+            }
+            let ready = self.rest(Some(left))?;
+            self.serve_all(ready)?;
+        }
+        Ok(false)
+    }
+
+    /// Goes on with the container's next life.
+    pub fn go_on_with(&mut self, mut life: Life, streams: Streams, inherited: Inherited) {
+        life.follow(&mut self.life);
+        self.life = life;
+        self.streams = streams;
+        if let Some(execs) = &mut self.execs {
+            execs.inherit(inherited);
+        }
+    }
+
+    /// There is no next life: this end is the last one, and those who wait hear of it.
+    pub fn give_up(&mut self, why: Option<&Error>) -> Result<()> {
+        self.life.give_up(why);
         self.life.record_end()?;
         self.tell_the_end();
         Ok(())
@@ -118,7 +176,7 @@ impl Server {
     /// not taken all output yet.
     pub fn part(mut self) {
         let (streams, others): (Vec<_>, Vec<_>) =
-            self.peers.drain(..).partition(|peer| peer.attached().is_some());
+            self.peers.drain(..).partition(|peer| is_stream(peer));
         others.into_iter().for_each(|peer| peer.close(&mut self.buffer));
         self.peers = streams;
         while !self.peers.is_empty() && self.flush_some() {
@@ -173,6 +231,8 @@ impl Server {
         }
         let execs = self.execs.iter().flat_map(Execs::shims);
         sources.extend(execs.map(|shim| (Source::Exec, shim, readable)));
+        let check = self.life.health().and_then(|health| health.stream());
+        sources.extend(check.map(|check| (Source::Check, check, readable)));
         let takes_input = self.streams.takes_input();
         sources.extend(
             self.peers.iter().enumerate().map(|(place, peer)| {
@@ -189,6 +249,7 @@ impl Server {
             Source::Process => self.life.reap()?,
             Source::Stdin => self.streams.flush_input(),
             Source::Output(place) => self.pump(place, TURN),
+            Source::Check => self.life.read_check()?,
             Source::Exec => self.execs.iter_mut().for_each(Execs::reap),
             Source::Peer(place) => self.serve_peer(place, flags),
         }
@@ -271,7 +332,7 @@ impl Server {
                     peer.read_line_part(&mut self.buffer);
                     self.answer_requests(place);
                 }
-                Role::Attached(_) => self.take_input(place),
+                Role::Attached(_) | Role::Leaving => self.take_input(place),
             }
         } else if flags.intersects(PollFlags::POLLHUP | PollFlags::POLLERR) {
             peer.vanished();
@@ -313,8 +374,9 @@ impl Server {
     fn answer(&mut self, place: usize, request: Request) -> Option<Answer> {
         let done = match request {
             Request::Start => self.life.start(),
-            Request::Kill { signal } => self.life.kill(signal),
+            Request::Kill { signal } => self.life.kill_by_hand(signal),
             Request::Resize { height, width } => self.streams.resize(height, width),
+            Request::Restart => self.life.restart_by_hand(),
             Request::Pause => self.life.pause(),
             Request::Unpause => self.life.unpause(),
             Request::Exec(exec) => match self.exec(place, &exec) {
@@ -360,8 +422,10 @@ impl Server {
     }
 
     fn close_finished(&mut self) {
-        let is_over =
-            |peer: &Peer| peer.is_gone() || peer.attached().is_some() && peer.is_flushed();
+        self.close_where(|peer| peer.is_gone() || is_stream(peer) && peer.is_flushed());
+    }
+
+    fn close_where(&mut self, is_over: impl Fn(&Peer) -> bool) {
         let (finished, rest): (Vec<_>, Vec<_>) = self.peers.drain(..).partition(is_over);
         finished.into_iter().for_each(|peer| peer.close(&mut self.buffer));
         self.peers = rest;
@@ -369,11 +433,16 @@ impl Server {
 
     /// Sleeps until something happens, as small as can be: a shim does that for nearly
     /// all of its life, and there is one for every container.
-    fn rest(&mut self) -> Result<Vec<(Source, PollFlags)>> {
+    fn rest(&mut self, at_most: Option<Duration>) -> Result<Vec<(Source, PollFlags)>> {
         self.buffer = Vec::new();
         if let Some(log) = &mut self.log {
             log.rest();
         }
-        self.poll(sys::poll_with_little_memory)
+        self.poll(|fds| sys::poll_with_little_memory(fds, at_most))
     }
+}
+
+/// Whether it is, or was, joined to the program's streams.
+fn is_stream(peer: &Peer) -> bool {
+    peer.attached().is_some() || peer.role == Role::Leaving
 }

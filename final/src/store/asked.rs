@@ -1,0 +1,113 @@
+//! The part of the engine's record of a container that its shim looks at.
+//!
+//! It is read when it is needed, and not kept: a rename or an update of the restart
+//! policy counts from then on, and a shim stays small.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{ContainerDir, Record, record};
+
+/// What was asked for, as far as a shim has to do with it.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Asked {
+    /// The container's name.
+    pub name: String,
+    /// From Docker's `Config`.
+    pub config: AskedConfig,
+    /// From Docker's `HostConfig`.
+    pub host_config: AskedHost,
+    /// What is mounted.
+    pub mounts: Vec<AskedMount>,
+}
+
+/// From Docker's `Config`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct AskedConfig {
+    /// The image, as it was written.
+    pub image: Option<String>,
+    /// Labels.
+    pub labels: Option<BTreeMap<String, String>>,
+    /// What asks it to stop, if that is not SIGTERM.
+    pub stop_signal: Option<String>,
+    /// Whether and how it is asked for its health.
+    pub healthcheck: Option<Healthcheck>,
+    /// The environment, for what is asked of its health.
+    pub env: Option<Vec<String>>,
+    /// The folder, for the same.
+    pub working_dir: Option<String>,
+    /// The shell, for the same.
+    pub shell: Option<Vec<String>>,
+    /// The user, for the same.
+    pub user: Option<String>,
+}
+
+/// Docker's `Healthcheck`. Times are in nanoseconds; nothing and 0 mean the default.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct Healthcheck {
+    /// `["CMD", …]` or `["CMD-SHELL", "line"]`.
+    pub test: Option<Vec<String>>,
+    /// Between two checks.
+    pub interval: Option<i64>,
+    /// When a check counts as failed.
+    pub timeout: Option<i64>,
+    /// How many failures in a row make it unhealthy.
+    pub retries: Option<i64>,
+    /// How long failures do not count.
+    pub start_period: Option<i64>,
+    /// Between two checks of the start period.
+    pub start_interval: Option<i64>,
+}
+
+/// From Docker's `HostConfig`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct AskedHost {
+    /// What to do when it ends.
+    pub restart_policy: Option<RestartPolicy>,
+}
+
+/// Docker's `RestartPolicy`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct RestartPolicy {
+    /// `no`, `on-failure`, `always`, `unless-stopped`.
+    pub name: Option<String>,
+    /// For `on-failure`: how often; 0 is without limit.
+    pub maximum_retry_count: Option<i64>,
+}
+
+/// One of Docker's `Mounts`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct AskedMount {
+    /// `bind`, `volume`, `tmpfs`.
+    #[serde(rename = "Type")]
+    pub kind: Option<String>,
+    /// The volume's name.
+    pub name: Option<String>,
+    /// Where it is mounted.
+    pub destination: Option<String>,
+    /// Whose volume it is.
+    pub driver: Option<String>,
+    /// Whether it may be written to.
+    #[serde(rename = "RW")]
+    pub writable: Option<bool>,
+    /// How later mounts travel.
+    pub propagation: Option<String>,
+}
+
+impl Record for Asked {
+    const VERSION: u32 = 1;
+}
+
+impl Asked {
+    /// What is asked for now; nothing, where the record cannot be read.
+    pub fn of(dir: &ContainerDir) -> Self {
+        record::read(&dir.record()).ok().flatten().unwrap_or_default()
+    }
+}
