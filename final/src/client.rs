@@ -8,8 +8,8 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use axum::Router;
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Incoming};
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Bytes, Frame, Incoming};
 use hyper::client::conn::http1;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, UPGRADE};
 use hyper::{Method, Request, Response, StatusCode};
@@ -83,6 +83,30 @@ impl Client {
                 Ok(response)
             }
             StatusCode::NOT_MODIFIED => Ok(response),
+            status => Err(refusal(status, response).await.into()),
+        }
+    }
+
+    /// `PUT` of what comes through a channel.
+    ///
+    /// # Errors
+    /// [`Refused`], or that what was to be sent could not be read.
+    pub async fn upload(
+        &self,
+        path: &str,
+        chunks: tokio::sync::mpsc::Receiver<std::io::Result<Bytes>>,
+    ) -> anyhow::Result<()> {
+        let chunks = futures_util::stream::unfold(chunks, |mut chunks| async {
+            chunks.recv().await.map(|chunk| (chunk.map(Frame::data), chunks))
+        });
+        let body = StreamBody::new(Box::pin(chunks));
+        let (mut sender, connection) = http1::handshake(TokioIo::new(self.stream().await?)).await?;
+        tokio::spawn(connection);
+        let request = Request::builder().method(Method::PUT).uri(path).header(HOST, "coracle");
+        let request = request.header(CONTENT_TYPE, "application/x-tar").body(body)?;
+        let response = sender.send_request(request).await.context("speak to the engine")?;
+        match response.status() {
+            status if status.is_success() => Ok(()),
             status => Err(refusal(status, response).await.into()),
         }
     }

@@ -5,6 +5,7 @@ mod cli;
 mod client;
 mod daemon;
 mod engine;
+mod files;
 mod runtime;
 mod shape;
 mod store;

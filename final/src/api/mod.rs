@@ -2,6 +2,7 @@
 //!
 //! Source: the Docker Engine API reference, versions 1.41 and later.
 
+pub mod archive;
 pub mod change;
 pub mod containers;
 pub mod error;
@@ -65,6 +66,7 @@ pub fn router(engine: App) -> Router {
         .route("/containers/{id}/rename", post(change::rename))
         .route("/containers/{id}/update", post(change::update))
         .route("/containers/{id}/changes", get(observe::changes))
+        .route("/containers/{id}/archive", get(archive::get).head(archive::head).put(archive::put))
         .route("/containers/{id}/top", get(observe::top))
         .route("/containers/{id}", delete(containers::remove))
         .route("/exec/{id}/start", post(exec::start))

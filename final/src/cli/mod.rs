@@ -4,6 +4,7 @@ pub mod about;
 pub mod attach;
 pub mod change;
 pub mod containers;
+pub mod cp;
 pub mod df;
 pub mod doctor;
 pub mod events;
@@ -103,6 +104,8 @@ pub enum Command {
     Top(observe::TopArgs),
     /// Show the published ports of a container.
     Port(observe::PortArgs),
+    /// Copy files into a container and out of it, also when it does not run.
+    Cp(cp::CpArgs),
     /// Show what a container has changed in its image.
     Diff(observe::DiffArgs),
     /// Run another program in a running container.
@@ -180,6 +183,7 @@ pub async fn dispatch(command: Command, client: Client, root: &Path) -> anyhow::
         Command::Update(args) => change::update(&client, args).await,
         Command::Top(args) => observe::top(&client, args).await,
         Command::Port(args) => observe::port(&client, args).await,
+        Command::Cp(args) => cp::cp(&client, args).await,
         Command::Diff(args) => observe::diff(&client, args).await,
         Command::Exec(args) => exec::exec(&client, args).await,
         Command::Inspect(args) => inspect::inspect(&client, args).await,

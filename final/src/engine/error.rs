@@ -2,12 +2,14 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// The engine's results.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why the engine did not do it. The API maps the kind to an HTTP status, the
 /// CLI to an exit code.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Error {
     /// Which family of refusals this is.
     pub kind: Kind,
@@ -18,7 +20,7 @@ pub struct Error {
 }
 
 /// The families of refusals.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
     /// The request makes no sense: 400.
     BadParameter,

@@ -3,6 +3,7 @@
 //! There is no god object. [`Engine`] has fields and no methods of its own but
 //! `open`; what crosses services is a free function with explicit arguments.
 
+pub mod archive;
 pub mod attach;
 pub mod changes;
 pub mod containers;

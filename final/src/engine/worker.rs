@@ -19,6 +19,7 @@ use images::{
 use namespaces::userns;
 use serde_json::json;
 
+use super::archive;
 use super::containers::Containers;
 use super::error::{Error, Result};
 use super::images::HOST;
@@ -121,6 +122,9 @@ struct Said {
 pub fn main(arguments: &[OsString]) -> ExitCode {
     let [root, job @ ..] = arguments else { return ExitCode::FAILURE };
     let root = Path::new(root);
+    if let Some(job) = archive::Job::parse(job) {
+        return archive::work(root, &job);
+    }
     let work = || Ok(perform(root, job).err());
     let done = if userns::needed() { userns::run_in(work) } else { work() };
     match done.unwrap_or_else(|error| Some(images::Error::System(error))) {

@@ -1,5 +1,6 @@
 //! OCI runtime-spec in, mechanisms out, and the process that owns the container.
 
+mod assemble;
 mod container;
 mod hardening;
 mod instructions;
@@ -12,9 +13,10 @@ mod settings;
 pub mod shim;
 pub mod signal;
 mod spec;
-mod sys;
+pub(crate) mod sys;
 mod sysctls;
 
+pub use assemble::assemble;
 pub use instructions::{AutoRemove, ExecInstructions, Instructions, NetworkPlan, Partner, Session};
 pub use limits::{check as check_limits, update as update_limits};
 pub use reconcile::{Found, reconcile};

@@ -160,3 +160,29 @@ unsafe extern "C" fn find_clean_segments(
     }
     0
 }
+
+/// An extended attribute of an open file: fgetxattr(2). `None` if it has none.
+pub(crate) fn get_xattr(file: BorrowedFd, name: &CStr) -> Result<Option<Vec<u8>>, Errno> {
+    let mut value = vec![0u8; 4096];
+    // SAFETY: the name is a C string; the buffer is as long as said.
+    let length = unsafe {
+        libc::fgetxattr(file.as_raw_fd(), name.as_ptr(), value.as_mut_ptr().cast(), value.len())
+    };
+    match Errno::result(length) {
+        Ok(length) => {
+            value.truncate(length as usize);
+            Ok(Some(value))
+        }
+        Err(Errno::ENODATA | Errno::EOPNOTSUPP) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Sets one: fsetxattr(2).
+pub(crate) fn set_xattr(file: BorrowedFd, name: &CStr, value: &[u8]) -> Result<(), Errno> {
+    // SAFETY: the name is a C string; the value is as long as said.
+    let done = unsafe {
+        libc::fsetxattr(file.as_raw_fd(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0)
+    };
+    Errno::result(done).map(drop)
+}

@@ -25,13 +25,13 @@ use crate::{CHAPTER, Root, copy, dev, mask, overlay};
 
 // ANCHOR: act
 /// Does all of `ops`, each told as one step. `taken` are the trees that were copied in
-/// the parent, by their place in the list of mounts.
-pub(crate) fn act(ops: &[Op], taken: &[(usize, OwnedFd)]) -> Result<()> {
+/// the parent, by their place in the list of mounts. What comes back is the new root.
+pub(crate) fn act(ops: &[Op], taken: &[(usize, OwnedFd)]) -> Result<Option<Root>> {
     let mut root = None;
     for op in ops {
         namespaces::explain::step(CHAPTER, || op.to_string(), || one(op, &mut root, taken))?;
     }
-    Ok(())
+    Ok(root)
 }
 // ANCHOR_END: act
 

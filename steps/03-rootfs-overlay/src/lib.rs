@@ -132,6 +132,20 @@ impl Rootfs {
     }
 }
 
+impl Rootfs {
+    /// Puts everything in its place, but does not make it the root of this process: for
+    /// who wants to look at a container that does not run, or copy something into it.
+    ///
+    /// Call it in a mount namespace of its own, whose mounts are private: what is
+    /// mounted goes when the last process in that namespace does.
+    pub fn assemble(&self) -> Result<Root> {
+        let mut ops = plan(self, &Facts::detect())?;
+        ops.retain(|op| *op != Op::PivotRoot);
+        let root = act::act(&ops, &[])?;
+        Ok(root.expect("a plan begins with the root"))
+    }
+}
+
 // ANCHOR: mechanism
 impl Mechanism for Rootfs {
     fn before_clone(&mut self, _: &mut CloneArgs) -> Result<()> {
@@ -146,7 +160,7 @@ impl Mechanism for Rootfs {
 
     fn in_child(&self) -> Result<()> {
         let ops = plan(self, &Facts::detect())?;
-        act::act(&ops, &self.taken)
+        act::act(&ops, &self.taken).map(drop)
     }
 
     fn teardown(&mut self) -> Result<()> {
