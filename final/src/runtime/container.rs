@@ -138,7 +138,7 @@ pub fn exec(exec: &ExecInstructions, of: &Inherited, pid: Pid) -> Result<Prepare
     let (program, streams, terminal) = session(&process, &exec.session, false)?;
     let filter = of.filter.clone().filter(|_| !exec.privileged);
     let container = Container::new(program)
-        .with(Join::pid(pid)?)
+        .with(Join::pid(pid)?.at_once())
         .with(group_of(of.cgroup.as_deref(), pid)?)
         .with_some(terminal)
         .with(process_limits(&process))

@@ -153,9 +153,9 @@ fn clone(
         }
         Cloned::Parent(pid, pidfd) => {
             drop(child_end);
-            let child = match args.join.as_slice() {
-                [] => Child { pid, pidfd },
-                _ => second_born(pid, &mut parent_end)?,
+            let child = match args.join.is_empty() || args.once {
+                true => Child { pid, pidfd },
+                false => second_born(pid, &mut parent_end)?,
             };
             Ok((child, parent_end))
         }
@@ -192,8 +192,10 @@ fn in_new_process(
 ) -> ! {
     let result = without_unwinding("set up the container", || {
         record_to(&channel)?;
-        if !args.join.is_empty() {
-            be_born_again(args, &channel)?;
+        match args.once {
+            true => join_all(args)?,
+            false if !args.join.is_empty() => be_born_again(args, &channel)?,
+            false => {}
         }
         child_main(process, mechanisms, &channel)
     });
@@ -228,12 +230,7 @@ pub(crate) fn record_to(channel: &ChildEnd) -> Result<()> {
 /// foreign user namespace there is no way back. So the process that joins is not
 /// the one that stays: it clones a sibling and goes.
 fn be_born_again(args: &CloneArgs, channel: &ChildEnd) -> Result<()> {
-    // From here on the container's processes could look at this one through /proc,
-    // and it still is our binary with our memory (CVE-2019-5736).
-    nix::sys::prctl::set_dumpable(false).doing(|| "prctl(PR_SET_DUMPABLE, 0)")?;
-    for (of, namespaces) in &args.join {
-        join(of.as_fd(), *namespaces)?;
-    }
+    join_all(args)?;
     // Told before, once: after it there are two to tell.
     if args.flags != 0 {
         let call = || format!("clone3(CLONE_PARENT|{})", flags::names(args.flags));
@@ -247,6 +244,14 @@ fn be_born_again(args: &CloneArgs, channel: &ChildEnd) -> Result<()> {
             sys::exit_now(0)
         }
     }
+}
+
+/// setns(2): into all the namespaces of others.
+fn join_all(args: &CloneArgs) -> Result<()> {
+    // From here on the container's processes could look at this one through /proc,
+    // and it still is our binary with our memory (CVE-2019-5736).
+    nix::sys::prctl::set_dumpable(false).doing(|| "prctl(PR_SET_DUMPABLE, 0)")?;
+    args.join.iter().try_for_each(|(of, namespaces)| join(of.as_fd(), *namespaces))
 }
 // ANCHOR_END: be_born_again
 

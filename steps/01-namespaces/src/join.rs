@@ -1,14 +1,16 @@
 //! The way into a container that runs already: setns(2).
 
 use std::fs;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 
 use nix::errno::Errno;
+use nix::sched::{CloneFlags, setns};
+use nix::sys::prctl;
 use nix::unistd::Pid;
 
 use crate::error::{Context, Error, Result};
-use crate::mechanism::{CloneArgs, Mechanism};
+use crate::mechanism::{Child, CloneArgs, Mechanism};
 use crate::{flags, sys, userns};
 
 /// In the place of [`Namespaces`](crate::Namespaces): the process is born into all
@@ -17,6 +19,8 @@ use crate::{flags, sys, userns};
 pub struct Join {
     pidfd: Option<OwnedFd>,
     flags: u64,
+    at_once: bool,
+    visit: Option<Visit>,
 }
 
 impl Join {
@@ -38,7 +42,7 @@ impl Join {
             0 => Err(Error::new(format!(
                 "process {pid} is in no container: it shares all our namespaces"
             ))),
-            flags => Ok(Self { pidfd: Some(pidfd), flags }),
+            flags => Ok(Self { pidfd: Some(pidfd), flags, at_once: false, visit: None }),
         }
     }
     // ANCHOR_END: join_pid
@@ -71,9 +75,56 @@ fn foreign_namespaces(pid: Pid) -> Result<u64> {
 }
 // ANCHOR_END: foreign_namespaces
 
+impl Join {
+    /// One birth instead of two, where there is no user namespace to join: this process
+    /// goes to the pid namespace before the clone, with all that it clones until the
+    /// child is there, and comes back. So not for a container that is guarded: its
+    /// sentinel would be born there too, and die with the container.
+    pub fn at_once(self) -> Self {
+        Self { at_once: true, ..self }
+    }
+}
+
+/// While it lives, children of this process are born in another pid namespace.
+#[derive(Debug)]
+struct Visit {
+    home: fs::File,
+}
+
+impl Visit {
+    fn begin(pidfd: BorrowedFd) -> Result<Self> {
+        let home = fs::File::open("/proc/self/ns/pid").doing(|| "open /proc/self/ns/pid")?;
+        // The child will be seen from there, and still is our program (CVE-2019-5736).
+        prctl::set_dumpable(false).doing(|| "prctl(PR_SET_DUMPABLE, 0)")?;
+        let visit = Self { home };
+        setns(pidfd, CloneFlags::CLONE_NEWPID).doing(|| "setns(CLONE_NEWPID)")?;
+        Ok(visit)
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        // One's own namespace is never refused.
+        let _ = setns(&self.home, CloneFlags::CLONE_NEWPID);
+        let _ = prctl::set_dumpable(true);
+    }
+}
+
 impl Mechanism for Join {
     fn before_clone(&mut self, args: &mut CloneArgs) -> Result<()> {
-        args.join.extend(self.pidfd.take().map(|pidfd| (pidfd, self.flags)));
+        let Some(pidfd) = self.pidfd.take() else { return Ok(()) };
+        let pid_namespace = self.flags & libc::CLONE_NEWPID as u64;
+        if self.at_once && args.flags == 0 && self.flags & libc::CLONE_NEWUSER as u64 == 0 {
+            self.visit = Some(Visit::begin(pidfd.as_fd())?);
+            self.flags &= !pid_namespace;
+            args.once = true;
+        }
+        args.join.push((pidfd, self.flags));
+        Ok(())
+    }
+
+    fn in_parent(&mut self, _: &Child) -> Result<()> {
+        self.visit = None;
         Ok(())
     }
 
@@ -83,5 +134,10 @@ impl Mechanism for Join {
             0 => Ok(()),
             _ => userns::become_root(),
         }
+    }
+
+    fn teardown(&mut self) -> Result<()> {
+        self.visit = None;
+        Ok(())
     }
 }

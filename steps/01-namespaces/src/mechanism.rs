@@ -67,6 +67,9 @@ pub struct CloneArgs {
     /// takes, a pidfd or a namespace's own file, and which namespaces (`CLONE_NEW*`).
     /// Those of `flags` are made after them.
     pub join: Vec<(OwnedFd, u64)>,
+    /// What it joins is no pid namespace, or one that the parent visits: the child needs
+    /// no second birth.
+    pub(crate) once: bool,
 }
 // ANCHOR_END: clone_args
 
