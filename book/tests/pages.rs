@@ -12,6 +12,7 @@ fn main() {
         testkit::test("every_page_is_in_the_summary", &[], summary),
         testkit::test("every_link_to_a_page_leads_to_one", &[], links),
         testkit::test("drawings_take_the_theme_and_fit_a_phone", &[], drawings),
+        testkit::test("errors_are_quoted_as_the_programs_say_them", &[], errors),
         testkit::test("generated_pages_are_current", &[], current),
     ])
 }
@@ -116,6 +117,28 @@ fn drawings() {
         demand(text.contains(&format!("{name}}}}}")), "it is on a page, by {{#include …}}");
     }
     assert_none(complaints);
+}
+
+/// The headings of the page of errors are parts of sentences that stand in the crates.
+fn errors() {
+    let root = pages::root();
+    let mut sources = String::new();
+    for folder in ["steps", "final/src"] {
+        for file in pages::files_below(&root.join(folder)).expect("the sources") {
+            if file.extension().is_some_and(|extension| extension == "rs") {
+                sources += &fs::read_to_string(&file).expect("read a source");
+            }
+        }
+    }
+    // A long sentence is written in several lines.
+    let mut parts = sources.split("\\\n");
+    let mut said = parts.next().unwrap_or_default().to_owned();
+    parts.for_each(|part| said += part.trim_start());
+    let pages = book();
+    let page = pages.iter().find(|page| page.name == "errors.md").expect("errors.md");
+    let headings = page.text.lines().filter_map(|line| line.strip_prefix("### "));
+    let unsaid = headings.filter(|heading| !said.contains(heading));
+    assert_none(unsaid.map(|heading| format!("no program says {heading:?}")).collect());
 }
 
 fn current() {

@@ -17,7 +17,14 @@ const CARGO: &str = r#"#!/bin/sh
 program=coracle
 case $1 in
     run) shift ;;
-    workshop) shift; exec "$(dirname "$0")/workshop" "$@" ;;
+    workshop) shift; CARGO=$0 exec "$(dirname "$0")/workshop" "$@" ;;
+    build)
+        # Only what `cargo workshop` asks for: an exercise, as it is, or solved.
+        while [ "$1" != --bin ]; do shift; done
+        file=$(echo steps/*/exercises/"$2".rs) solved=
+        cmp -s "$file" "${file%/*}/solutions/$2.rs" && solved=_solution
+        printf '{"target":{"name":"%s"},"executable":"%s"}\n' "$2" "$(dirname "$0")/$2$solved"
+        exit ;;
     *) echo "cargo $1: not in a console of the book" >&2; exit 101 ;;
 esac
 while [ $# -gt 0 ]; do
@@ -51,12 +58,25 @@ pub fn folder_for(text: &str, parent: &Path) -> PathBuf {
             std::os::unix::fs::symlink(copy, folder.join(name)).expect("link a program");
         }
     }
+    let lessons = workshop::lessons(&book::pages::root()).unwrap_or_default();
+    for exercise in lessons.iter().flat_map(|lesson| &lesson.exercises) {
+        if text.contains(&exercise.name) && text.contains("cargo workshop") {
+            for name in [exercise.name.clone(), format!("{}_solution", exercise.name)] {
+                let copy = testkit::reachable(built_in(&exercise.package, &name));
+                std::os::unix::fs::symlink(copy, folder.join(name)).expect("link a program");
+            }
+        }
+    }
     folder
+}
+
+fn built(name: &str) -> PathBuf {
+    built_in(name, name)
 }
 
 /// The built program. `cargo test --workspace` has just built it; for a test that is run
 /// alone, cargo does so now if a source is newer.
-fn built(name: &str) -> PathBuf {
+fn built_in(package: &str, name: &str) -> PathBuf {
     static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
         let own = std::env::current_exe().expect("the path of this program");
         own.ancestors().nth(2).expect("the build folder").to_owned()
@@ -65,7 +85,7 @@ fn built(name: &str) -> PathBuf {
     if !is_fresh(&program) {
         let cargo = std::env::var_os("CARGO").unwrap_or("cargo".into());
         let status = Command::new(cargo)
-            .args(["build", "--quiet", "--package", name, "--bin", name])
+            .args(["build", "--quiet", "--package", package, "--bin", name])
             .current_dir(book::pages::root())
             .status()
             .expect("run cargo build");

@@ -38,7 +38,9 @@ impl Sandbox {
         if user.is_none() {
             std::fs::create_dir(place.path().join("home")).expect("create a folder");
         }
-        Sandbox { registry, netns, user, place, programs }
+        let sandbox = Sandbox { registry, netns, user, place, programs };
+        sandbox.copy_repository();
+        sandbox
     }
 
     /// A line as the reader would see it: with the places of their machine.
@@ -61,6 +63,25 @@ impl Sandbox {
         let mut names = vec![self.place.path().display().to_string()];
         names.extend(self.user.iter().map(|user| user.home().display().to_string()));
         names
+    }
+
+    /// Where the reader types: in the repository, of which the sources are there.
+    fn repository(&self) -> PathBuf {
+        self.home().join("coracle")
+    }
+
+    fn copy_repository(&self) {
+        let copy = self.repository();
+        std::fs::create_dir(&copy).expect("create a folder");
+        let root = book::pages::root();
+        let mut cp = Command::new("cp");
+        cp.arg("-r").args(["steps", "Cargo.toml", "README.md"].map(|name| root.join(name)));
+        assert!(cp.arg(&copy).status().is_ok_and(|status| status.success()), "cp -r");
+        if let Some(user) = self.user.as_ref().filter(|_| geteuid().is_root()) {
+            let owner = format!("{}:{}", user.uid, user.gid);
+            let status = Command::new("chown").arg("-R").arg(owner).arg(&copy).status();
+            assert!(status.is_ok_and(|status| status.success()), "chown -R");
+        }
     }
 
     fn home(&self) -> PathBuf {
@@ -95,7 +116,7 @@ impl Sandbox {
             Some(_) => command.env_remove("CORACLE_ROOT"),
             None => command.env("CORACLE_ROOT", self.place.path().join("engine")),
         };
-        command.env("TERM", "dumb").env("COLUMNS", "100").current_dir(self.home());
+        command.env("TERM", "dumb").env("COLUMNS", "100").current_dir(self.repository());
         command.arg(script);
         command
     }
