@@ -6,16 +6,20 @@ use std::net::Ipv4Addr;
 use namespaces::explain::step;
 use namespaces::{Child, CloneArgs, Context, Mechanism, Result};
 use nix::errno::Errno;
+use nix::unistd::Pid;
 
 use crate::firewall::{self, Nft};
 use crate::lease::{Lease, Owner};
 use crate::listen::{self, Listener};
 use crate::netlink::{self, Batch, Veth};
-use crate::network::{Network, Networks, mac};
+use crate::network::{Network, Networks};
 use crate::port::{Port, Published};
 use crate::proxy::Proxy;
 
 const CHAPTER: u8 = 5;
+
+mod live;
+pub(crate) use live::Wish;
 
 /// What the container's interface is called inside.
 const INSIDE: &str = "eth0";
@@ -38,6 +42,9 @@ pub struct Bridge {
     listeners: Vec<Listener>,
     publishing: Option<Nft>,
     proxy: Option<Proxy>,
+    /// What the interface is called inside.
+    inside: String,
+    way_out: bool,
     over: bool,
 }
 // ANCHOR_END: moments
@@ -56,20 +63,33 @@ impl Bridge {
         container: &str,
         ports: &[Port],
     ) -> Result<Self> {
-        let mut locked = networks.lock(name)?;
+        let wish = Wish { network: name, container, ports, way_out: true, ..Wish::default() };
+        Self::reserve_as(networks, &wish)
+    }
+
+    /// The same with all that can be wished for.
+    pub(crate) fn reserve_as(networks: &Networks, wish: &Wish) -> Result<Self> {
+        let Wish { container, ports, .. } = *wish;
+        let mut locked = networks.lock(wish.network)?;
         let others = locked.sweep(|lease| !lease.is_live())?;
         let listeners =
             listen::open_all(ports).map_err(|error| name_the_holder(error, ports, &others))?;
         // Now, because a bridge that is made anew may have to take another subnet.
         locked.bring_up()?;
-        let address = locked.free_address(&others)?;
+        let address = match wish.address {
+            Some(wanted) => locked.this_address(wanted, &others)?,
+            None => locked.free_address(&others)?,
+        };
         let lease = Lease {
             container: container.into(),
             address,
             veth: veth_name(container, address),
             ports: listeners.iter().map(|listener| listener.published.clone()).collect(),
             owner: Owner::this(),
+            mac: wish.mac,
+            names: wish.names.to_vec(),
         };
+        let name = &locked.network.name;
         step(CHAPTER, || format!("lease {address} on network {name}"), || locked.begin(&lease))?;
         Ok(Self {
             networks: networks.clone(),
@@ -78,6 +98,12 @@ impl Bridge {
             listeners,
             publishing: None,
             proxy: None,
+            inside: match &locked.network.wishes.interface {
+                Some(prefix) => format!("{prefix}{}", wish.number),
+                None if wish.number == 0 => INSIDE.into(),
+                None => format!("eth{}", wish.number),
+            },
+            way_out: wish.way_out && !locked.network.internal,
             over: false,
         })
     }
@@ -98,21 +124,42 @@ impl Bridge {
     }
 
     // ANCHOR: cable
-    fn lay_cable(&self, child: &Child) -> Result<()> {
+    /// One end on the bridge, the other in the network of the process `pid`.
+    fn lay_cable(&self, pid: Pid) -> Result<()> {
         let veth = &self.lease.veth;
         let bridge = netlink::index_of(&self.network.bridge).unwrap_or(0);
         let cable = Veth {
             host: veth,
             bridge,
-            peer_pid: child.pid.as_raw() as u32,
-            peer: INSIDE,
-            peer_mac: mac(self.lease.address),
+            peer_pid: pid.as_raw() as u32,
+            peer: &self.inside,
+            peer_mac: self.lease.hardware_address(),
             mtu: self.network.mtu,
         };
-        let batch = Batch::new().add_veth(&cable);
-        if self.lease.ports.is_empty() { batch.send() } else { batch.hairpin(veth).send() }
+        let mut batch = Batch::new().add_veth(&cable);
+        if !self.lease.ports.is_empty() {
+            batch = batch.hairpin(veth);
+        }
+        if self.network.wishes.apart { batch.isolate(veth).send() } else { batch.send() }
     }
+
     // ANCHOR_END: cable
+
+    // ANCHOR: in_child
+    /// Inside: the address, and the way out if this is it.
+    fn set_up_inside(&self, batch: Batch) -> Result<()> {
+        let name = &self.inside;
+        disable_ipv6(name)?;
+        let index =
+            netlink::index_of(name).ok_or(Errno::ENODEV).doing(|| format!("find {name}"))?;
+        let batch =
+            batch.add_address(index, name, self.lease.address, self.network.subnet).up(index, name);
+        match self.way_out {
+            true => batch.add_default_route(index, name, self.network.gateway).send(),
+            false => batch.send(),
+        }
+    }
+    // ANCHOR_END: in_child
 }
 
 impl Mechanism for Bridge {
@@ -131,7 +178,7 @@ impl Mechanism for Bridge {
 
     // ANCHOR: in_parent
     fn in_parent(&mut self, child: &Child) -> Result<()> {
-        self.lay_cable(child)?;
+        self.lay_cable(child.pid)?;
         if let Some(nft) = self.publishing.take() {
             nft.finish()?;
         }
@@ -143,19 +190,9 @@ impl Mechanism for Bridge {
     }
     // ANCHOR_END: in_parent
 
-    // ANCHOR: in_child
     fn in_child(&self) -> Result<()> {
-        disable_ipv6(INSIDE)?;
-        let index =
-            netlink::index_of(INSIDE).ok_or(Errno::ENODEV).doing(|| format!("find {INSIDE}"))?;
-        Batch::new()
-            .up(LOOPBACK, "lo")
-            .add_address(index, INSIDE, self.lease.address, self.network.subnet)
-            .up(index, INSIDE)
-            .add_default_route(index, INSIDE, self.network.gateway)
-            .send()
+        self.set_up_inside(Batch::new().up(LOOPBACK, "lo"))
     }
-    // ANCHOR_END: in_child
 
     fn teardown(&mut self) -> Result<()> {
         if let Some(proxy) = self.proxy.take() {

@@ -17,6 +17,15 @@ pub struct NetworkArgs {
     /// network's name
     #[arg(long, alias = "net", value_name = "NETWORK")]
     pub network: Option<Mode>,
+    /// How it is reached
+    #[command(flatten)]
+    pub reach: ReachArgs,
+}
+
+/// The ports of a container, and its names.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Network")]
+pub struct ReachArgs {
     /// Publish a port
     #[arg(
         short,
@@ -51,6 +60,18 @@ impl NetworkArgs {
         self.network.clone().unwrap_or_else(|| Mode::Bridge(DEFAULT.into()))
     }
 
+    /// See [`ReachArgs::ports`].
+    pub fn ports(&self, image: &[(u16, Protocol)]) -> Result<Vec<Port>> {
+        self.reach.ports(image)
+    }
+
+    /// See [`ReachArgs::names`].
+    pub fn names(&self) -> Names {
+        self.reach.names()
+    }
+}
+
+impl ReachArgs {
     /// The ports to publish, from `-p`, and from `-P` with `--expose` and with what
     /// the image exposes.
     pub fn ports(&self, image: &[(u16, Protocol)]) -> Result<Vec<Port>> {

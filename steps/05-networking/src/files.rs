@@ -174,15 +174,19 @@ fn reachable(server: &str, reach: Reach) -> bool {
 
 /// What a resolv.conf says. As resolv.conf(5) has it, the last `search` or
 /// `domain` wins, and options add up.
-#[derive(Default)]
-struct Resolv {
-    servers: Vec<String>,
-    search: Vec<String>,
-    options: Vec<String>,
+#[derive(Debug, Default)]
+pub struct Resolv {
+    /// The name servers, in the order in which they are asked.
+    pub servers: Vec<String>,
+    /// The search domains.
+    pub search: Vec<String>,
+    /// The options.
+    pub options: Vec<String>,
 }
 
 impl Resolv {
-    fn parse(text: &str) -> Self {
+    /// Reads the text of a resolv.conf; what it does not know it skips.
+    pub fn parse(text: &str) -> Self {
         let mut resolv = Self::default();
         for line in text.lines() {
             let mut words = line.split_whitespace();

@@ -26,10 +26,14 @@ const CHAPTER: u8 = 5;
 /// `add table` then `delete table` first: the text replaces whatever an earlier
 /// version left there, in one transaction.
 pub fn table(network: &Network) -> String {
-    let Network { bridge, subnet, .. } = network;
-    let outward = match network.internal {
-        true => format!("iifname \"{bridge}\" oifname != \"{bridge}\" drop"),
-        false => format!("iifname \"{bridge}\" oifname != \"{bridge}\" accept"),
+    let Network { bridge, subnet, wishes, .. } = network;
+    let verdict = |accept: bool| if accept { "accept" } else { "drop" };
+    let outward =
+        format!("iifname \"{bridge}\" oifname != \"{bridge}\" {}", verdict(!network.internal));
+    let among = verdict(!wishes.apart);
+    let masquerade = match wishes.no_masquerade {
+        true => "# Whoever is outside knows the way to these addresses.".into(),
+        false => format!("ip saddr {subnet} oifname != \"{bridge}\" masquerade"),
     };
     format!(
         r#"add table ip {bridge}
@@ -50,7 +54,7 @@ table ip {bridge} {{
     }}
     chain postrouting {{
         type nat hook postrouting priority srcnat; policy accept;
-        ip saddr {subnet} oifname != "{bridge}" masquerade
+        {masquerade}
         # A neighbour that came by the host's address must be answered through the host.
         ip saddr {subnet} oifname "{bridge}" ct status dnat masquerade
     }}
@@ -58,7 +62,7 @@ table ip {bridge} {{
         type filter hook forward priority filter; policy accept;
         oifname "{bridge}" ct state established,related accept
         oifname "{bridge}" ct status dnat accept
-        oifname "{bridge}" iifname "{bridge}" accept
+        oifname "{bridge}" iifname "{bridge}" {among}
         # Nobody else gets in: no other network, and no neighbour of this machine.
         oifname "{bridge}" drop
         {outward}
@@ -192,6 +196,7 @@ fn summary(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Wishes;
     use crate::port::Protocol;
 
     fn port(host_ip: Option<&str>, host: u16, protocol: Protocol) -> Published {
@@ -241,6 +246,15 @@ mod tests {
     fn an_internal_network_has_no_way_out() {
         let network = Network { internal: true, ..Network::example() };
         assert!(table(&network).contains("iifname \"coracle0\" oifname != \"coracle0\" drop"));
+    }
+
+    #[test]
+    fn containers_that_are_kept_apart_and_addresses_that_are_known_outside() {
+        let wishes = Wishes { apart: true, no_masquerade: true, ..Wishes::default() };
+        let text = table(&Network { wishes, ..Network::example() });
+        assert!(text.contains("oifname \"coracle0\" iifname \"coracle0\" drop"), "{text}");
+        assert!(!text.contains("oifname != \"coracle0\" masquerade"), "{text}");
+        assert!(text.contains("oifname \"coracle0\" ct status dnat masquerade"), "{text}");
     }
 
     #[test]

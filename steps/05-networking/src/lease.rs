@@ -3,8 +3,8 @@
 //! A lease is written before anything is made for it, so whatever a killed
 //! process leaves behind, the lease tells of it.
 
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::fs;
+use std::io::ErrorKind;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
@@ -12,8 +12,8 @@ use namespaces::{Context, Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::firewall;
-use crate::netlink;
-use crate::network::Locked;
+use crate::netlink::{self, Mac};
+use crate::network::{Locked, Network, Networks, mac};
 use crate::port::Published;
 
 /// An address that a container has, and what hangs on it.
@@ -29,6 +29,12 @@ pub struct Lease {
     pub ports: Vec<Published>,
     /// The process that answers for it.
     pub owner: Owner,
+    /// Its hardware address, if it is not the one that goes with the address.
+    #[serde(default)]
+    pub mac: Option<Mac>,
+    /// What its neighbours on this network may call it, for whoever answers them.
+    #[serde(default)]
+    pub names: Vec<String>,
 }
 
 // ANCHOR: owner
@@ -72,6 +78,41 @@ impl Lease {
         self.owner.is_alive() || netlink::index_of(&self.veth).is_some()
     }
     // ANCHOR_END: live
+
+    /// The hardware address of the container's end.
+    pub fn hardware_address(&self) -> Mac {
+        self.mac.unwrap_or_else(|| mac(self.address))
+    }
+}
+
+impl Networks {
+    /// The folder of a network's leases: whoever watches it sees them come and go.
+    pub fn lease_folder(&self, network: &str) -> PathBuf {
+        self.dir().join(network).join("leases")
+    }
+
+    /// The leases of a network at this moment, by address, without waiting for
+    /// anybody's lock: each of them is whole, but the next may come or go meanwhile.
+    pub fn glance(&self, network: &str) -> Vec<Lease> {
+        let files = fs::read_dir(self.lease_folder(network)).into_iter().flatten().flatten();
+        let read = |file: fs::DirEntry| {
+            let text = fs::read(file.path()).ok()?;
+            serde_json::from_slice(&text).ok()
+        };
+        let mut leases: Vec<Lease> = files.filter_map(read).collect();
+        leases.sort_by_key(|lease| lease.address);
+        leases
+    }
+
+    /// Tells a container's neighbours on a network other names of it.
+    pub fn rename(&self, network: &str, container: &str, names: &[String]) -> Result<()> {
+        let locked = self.lock(network)?;
+        for mut lease in locked.leases()?.into_iter().filter(|l| l.container == container) {
+            lease.names = names.to_vec();
+            locked.replace(&lease)?;
+        }
+        Ok(())
+    }
 }
 
 impl Locked {
@@ -130,10 +171,12 @@ impl Locked {
         let last = last.map_or(0, |last: Ipv4Addr| last.to_bits() - subnet.base.to_bits());
         // Neither the subnet's own address nor its broadcast address.
         let (first, count) = (1, subnet.size() - 2);
+        let range = self.network.wishes.range.unwrap_or(subnet);
         (0..count)
             .map(|n| subnet.address(first + (last + n) % count))
             .find(|address| {
                 *address != self.network.gateway
+                    && range.contains(*address)
                     && !taken.iter().any(|lease| lease.address == *address)
             })
             .ok_or_else(|| {
@@ -143,26 +186,68 @@ impl Locked {
     }
     // ANCHOR_END: free_address
 
+    /// The address that somebody wishes for, if the network has it and it is free.
+    pub fn this_address(&self, wanted: Ipv4Addr, taken: &[Lease]) -> Result<Ipv4Addr> {
+        let Network { subnet, gateway, .. } = &self.network;
+        if !subnet.contains(wanted) || wanted == subnet.base || wanted == subnet.broadcast() {
+            return Err(Error::new(format!(
+                "invalid address {wanted}: it does not belong to any of this network's subnets"
+            )));
+        }
+        let holder = taken.iter().find(|lease| lease.address == wanted);
+        match holder {
+            None if wanted != *gateway => Ok(wanted),
+            None => Err(Error::new("Address already in use").hint("it is the gateway's")),
+            Some(lease) => Err(Error::new("Address already in use")
+                .hint(format!("container {} has {wanted}", lease.container))),
+        }
+    }
+
     // ANCHOR: begin
-    /// Writes a lease. The file must not be there: `O_EXCL`.
+    /// Writes a lease. It appears whole, by link(2), which refuses an existing target.
     pub fn begin(&self, lease: &Lease) -> Result<()> {
         let path = self.path(lease.address);
         let write = || -> std::io::Result<()> {
-            File::create_new(&path)?.write_all(&serde_json::to_vec(lease)?)?;
+            let beside = self.write_beside(lease)?;
+            fs::hard_link(&beside, &path)?;
+            fs::remove_file(&beside)?;
             fs::write(self.dir.join("last"), lease.address.to_string())
         };
         write().doing(|| format!("lease {}: write {}", lease.address, path.display()))
     }
     // ANCHOR_END: begin
+
+    /// Writes a lease again, with other ports or names.
+    pub fn replace(&self, lease: &Lease) -> Result<()> {
+        let path = self.path(lease.address);
+        let write = || fs::rename(self.write_beside(lease)?, &path);
+        write().doing(|| format!("lease {}: write {}", lease.address, path.display()))
+    }
+
+    /// Under the lock there is only one writer: one name will do.
+    fn write_beside(&self, lease: &Lease) -> std::io::Result<PathBuf> {
+        let beside = self.dir.join("lease.new");
+        fs::write(&beside, serde_json::to_vec(lease)?)?;
+        Ok(beside)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::{DEFAULT, Networks};
+    use crate::Subnet;
+    use crate::network::DEFAULT;
 
     fn lease(address: Ipv4Addr, owner: Owner) -> Lease {
-        Lease { container: "c".into(), address, veth: "no-such-veth".into(), ports: vec![], owner }
+        Lease {
+            container: "c".into(),
+            address,
+            veth: "no-such-veth".into(),
+            ports: vec![],
+            owner,
+            mac: None,
+            names: vec![],
+        }
     }
 
     #[test]
@@ -186,6 +271,28 @@ mod tests {
         assert_eq!(locked.free_address(&given).unwrap(), subnet.address(5));
         fs::write(locked.dir.join("last"), subnet.address(subnet.size() - 2).to_string()).unwrap();
         assert_eq!(locked.free_address(&given).unwrap(), subnet.address(2));
+    }
+
+    #[test]
+    fn an_address_of_choice_is_given_once_and_a_range_is_kept() {
+        let root = tempfile::tempdir().unwrap();
+        let networks = Networks::open(root.path()).unwrap();
+        let mut locked = networks.lock(DEFAULT).unwrap();
+        let subnet = locked.network.subnet;
+        locked.network.wishes.range = Some(Subnet::around(subnet.address(64), 30));
+        let mut given = Vec::new();
+        for n in 64..68 {
+            assert_eq!(locked.free_address(&given).unwrap(), subnet.address(n));
+            given.push(lease(subnet.address(n), Owner::this()));
+        }
+        let full = locked.free_address(&given).unwrap_err().to_string();
+        assert!(full.contains("all addresses are taken"), "{full}");
+        let refusal = |address| locked.this_address(address, &given).unwrap_err().to_string();
+        assert!(refusal(subnet.address(64)).starts_with("Address already in use: container c"));
+        assert!(refusal(subnet.address(1)).contains("gateway"));
+        assert!(refusal(subnet.broadcast()).starts_with("invalid address"));
+        assert!(refusal([192, 0, 2, 1].into()).starts_with("invalid address"));
+        assert_eq!(locked.this_address(subnet.address(9), &given), Ok(subnet.address(9)));
     }
 
     #[test]

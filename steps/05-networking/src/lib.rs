@@ -7,6 +7,7 @@
 //! through which programs find names ([`files`]).
 
 mod bridge;
+mod bridges;
 pub mod cli;
 pub mod doctor;
 mod endpoint;
@@ -28,8 +29,10 @@ mod sys;
 mod tcp;
 mod tool;
 mod udp;
+mod wishes;
 
 pub use bridge::Bridge;
+pub use bridges::{Bridges, Inside, Place};
 pub use endpoint::{Endpoint, Files};
 pub use etc::Etc;
 pub use lease::{Lease, Owner};
@@ -38,6 +41,7 @@ pub use network::{DEFAULT, Network, Networks, mac};
 pub use pasta::Pasta;
 pub use port::{Port, Protocol, Published, parse_expose, parse_publish, publish_all};
 pub use subnet::Subnet;
+pub use wishes::{Wanted, Wishes};
 
 /// FNV-1a: names from longer names. Stable for ever, and no secret.
 pub fn hash(bytes: &[u8]) -> u64 {

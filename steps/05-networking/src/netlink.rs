@@ -114,18 +114,26 @@ impl Batch {
 
     /// Lets a port of a bridge send a packet back to where it came from: a container
     /// that asks for its own published port is its own client.
-    pub fn hairpin(mut self, port: &str) -> Self {
+    pub fn hairpin(self, port: &str) -> Self {
+        self.set_port(port, InfoBridgePort::HairpinMode(true), "hairpin")
+    }
+
+    /// Keeps what a port of a bridge sends from the other isolated ones: it reaches
+    /// only the bridge itself, and through it the host.
+    pub fn isolate(self, port: &str) -> Self {
+        self.set_port(port, InfoBridgePort::Isolated(true), "isolated")
+    }
+
+    fn set_port(mut self, port: &str, setting: InfoBridgePort, words: &str) -> Self {
         let mut link = LinkMessage::default();
         link.attributes = vec![
             LinkAttribute::IfName(port.into()),
             LinkAttribute::LinkInfo(vec![
                 LinkInfo::PortKind(InfoPortKind::Bridge),
-                LinkInfo::PortData(InfoPortData::BridgePort(vec![InfoBridgePort::HairpinMode(
-                    true,
-                )])),
+                LinkInfo::PortData(InfoPortData::BridgePort(vec![setting])),
             ]),
         ];
-        self.push(format!("RTM_NEWLINK {port} hairpin on"), 0, RouteNetlinkMessage::NewLink(link));
+        self.push(format!("RTM_NEWLINK {port} {words} on"), 0, RouteNetlinkMessage::NewLink(link));
         self
     }
 
@@ -175,6 +183,18 @@ impl Batch {
         )
     }
     // ANCHOR_END: add_default_route
+
+    /// Takes the default route away that leads through an interface.
+    pub fn delete_default_route(mut self, index: u32, name: &str) -> Self {
+        let mut route = RouteMessage::default();
+        route.header.address_family = AddressFamily::Inet;
+        route.header.table = 254; // RT_TABLE_MAIN
+        route.header.scope = RouteScope::NoWhere; // any
+        route.attributes = vec![RouteAttribute::Oif(index)];
+        let words = format!("RTM_DELROUTE default dev {name}");
+        self.push(words, 0, RouteNetlinkMessage::DelRoute(route));
+        self
+    }
 
     /// Deletes an interface; a veth takes its other end with it.
     pub fn delete_link(mut self, name: &str) -> Self {

@@ -29,6 +29,7 @@ use crate::netlink::{self, Batch, Mac};
 use crate::nfnetlink;
 use crate::pasta;
 use crate::subnet::{self, Subnet};
+use crate::wishes::Wishes;
 
 const CHAPTER: u8 = 5;
 
@@ -53,21 +54,30 @@ pub struct Network {
     /// No way out, and no way in but from the host.
     #[serde(default)]
     pub internal: bool,
+    /// What somebody has wished for it, beside the above.
+    #[serde(default)]
+    pub wishes: Wishes,
 }
 
 impl Network {
-    #[cfg(test)]
-    pub(crate) fn example() -> Self {
-        let subnet: Subnet = "10.80.0.0/20".parse().unwrap();
+    /// A network without any wishes, whose gateway is the subnet's first address.
+    pub(crate) fn new(id: String, name: &str, bridge: String, subnet: Subnet) -> Self {
         Network {
-            id: "0".repeat(64),
-            name: DEFAULT.into(),
-            bridge: "coracle0".into(),
+            id,
+            name: name.into(),
+            bridge,
             subnet,
             gateway: subnet.address(1),
             mtu: 1500,
             internal: false,
+            wishes: Wishes::default(),
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn example() -> Self {
+        let subnet = "10.80.0.0/20".parse().unwrap();
+        Network::new("0".repeat(64), DEFAULT, "coracle0".into(), subnet)
     }
 }
 
@@ -90,6 +100,7 @@ pub struct Networks {
 
 /// A network whose lock is held: nobody else leases or builds meanwhile.
 pub(crate) struct Locked {
+    networks: Networks,
     pub network: Network,
     pub dir: PathBuf,
     record: PathBuf,
@@ -127,7 +138,7 @@ impl Networks {
         if name != DEFAULT {
             return Err(Error::new(format!("network {name} not found")));
         }
-        let _lock = lock(&self.dir.join("lock"))?;
+        let _lock = self.lock_records()?;
         // Somebody else may have made it while we waited for the lock.
         match self.list()?.into_iter().find(found) {
             Some(network) => Ok(network),
@@ -137,16 +148,8 @@ impl Networks {
 
     fn create_default(&self) -> Result<Network> {
         let (bridge, start) = bridge_of(&self.root);
-        let subnet = subnet::first_free(start, &routed_subnets())?;
-        let network = Network {
-            id: random_id()?,
-            name: DEFAULT.into(),
-            bridge,
-            subnet,
-            gateway: subnet.address(1),
-            mtu: 1500,
-            internal: false,
-        };
+        let subnet = subnet::first_free(start, &self.taken_subnets(None)?)?;
+        let network = Network::new(random_id()?, DEFAULT, bridge, subnet);
         write_record(&self.record(&network.id), &network)?;
         Ok(network)
     }
@@ -159,21 +162,45 @@ impl Networks {
         fs::create_dir_all(&leases).doing(|| format!("create {}", leases.display()))?;
         let _lock = lock(&dir.join("lock"))?;
         let record = self.record(&id);
-        Ok(Locked { network: read_record(&record)?, dir, record, _lock })
+        if !record.exists() {
+            // Removed while we waited for the lock.
+            return Err(Error::new(format!("network {name} not found")));
+        }
+        Ok(Locked { networks: self.clone(), network: read_record(&record)?, dir, record, _lock })
+    }
+
+    /// The subnets that are spoken for: by a route of this machine, or by another
+    /// network than `own`, whose bridge may not be up at the moment.
+    pub(crate) fn taken_subnets(&self, own: Option<&str>) -> Result<Vec<Subnet>> {
+        let others = self.list()?.into_iter().filter(|network| Some(&*network.id) != own);
+        let mut taken = routed_subnets();
+        taken.extend(others.map(|network| network.subnet));
+        Ok(taken)
+    }
+
+    /// Held while records are made.
+    pub(crate) fn lock_records(&self) -> Result<Flock<File>> {
+        lock(&self.dir.join("lock"))
+    }
+
+    pub(crate) fn write(&self, network: &Network) -> Result<()> {
+        write_record(&self.record(&network.id), network)
     }
 
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
 
-    fn record(&self, id: &str) -> PathBuf {
+    pub(crate) fn record(&self, id: &str) -> PathBuf {
         self.dir.join(format!("{id}.json"))
     }
 
     /// Frees what the killed have left: addresses, port rules.
     pub fn reconcile(&self) -> Result<()> {
         for network in self.list()? {
-            self.lock(&network.id)?.sweep(|lease| !lease.is_live())?;
+            if let Some(locked) = self.lock_if_there(&network)? {
+                locked.sweep(|lease| !lease.is_live())?;
+            }
         }
         pasta::sweep(&self.pasta_dir())
     }
@@ -182,10 +209,20 @@ impl Networks {
     /// the container's owner dead.
     pub fn release(&self, container: &str) -> Result<()> {
         for network in self.list()? {
-            self.lock(&network.id)?.sweep(|lease| lease.container == container)?;
+            if let Some(locked) = self.lock_if_there(&network)? {
+                locked.sweep(|lease| lease.container == container)?;
+            }
         }
         pasta::end(&self.pasta_dir(), container);
         Ok(())
+    }
+
+    /// The lock of a network that somebody may have removed since it was listed.
+    fn lock_if_there(&self, network: &Network) -> Result<Option<Locked>> {
+        match self.lock(&network.id) {
+            Err(_) if !self.record(&network.id).exists() => Ok(None),
+            locked => locked.map(Some),
+        }
     }
 
     /// The leases of a network, by address.
@@ -200,13 +237,22 @@ impl Networks {
     ///
     /// A container is still attached.
     pub fn down(&self, name: &str) -> Result<()> {
-        let locked = self.lock(name)?;
-        locked.sweep(|lease| !lease.is_live())?;
-        let bridge = &locked.network.bridge;
-        if let Some(lease) = locked.leases()?.first() {
+        self.lock(name)?.take_down(name)
+    }
+}
+
+impl Locked {
+    /// The bridge, the table, and the rules among other people's.
+    ///
+    /// # Errors
+    ///
+    /// A container is still attached.
+    pub fn take_down(&self, name: &str) -> Result<()> {
+        if let Some(lease) = self.sweep(|lease| !lease.is_live())?.first() {
             return Err(Error::new(format!("network {name} has active endpoints"))
                 .hint(format!("container {} has {}", lease.container, lease.address)));
         }
+        let bridge = &self.network.bridge;
         neighbours::close_way(bridge)?;
         if nfnetlink::table_exists(bridge)? {
             firewall::apply(firewall::drop_table(bridge))?;
@@ -214,12 +260,10 @@ impl Networks {
         if netlink::index_of(bridge).is_some() {
             Batch::new().delete_link(bridge).send()?;
         }
-        let _ = fs::remove_file(locked.dir.join("firewall"));
+        let _ = fs::remove_file(self.dir.join("firewall"));
         Ok(())
     }
-}
 
-impl Locked {
     /// Makes sure that the bridge is there, its table, and the way past other
     /// people's firewalls. Costs three questions if all is well.
     pub fn bring_up(&mut self) -> Result<()> {
@@ -237,16 +281,23 @@ impl Locked {
     }
 
     fn create_bridge(&mut self) -> Result<()> {
-        let taken = routed_subnets();
         let routes = fs::read_to_string("/proc/net/route").unwrap_or_default();
         let network = &mut self.network;
         // Since the record was made, the host may have got a route to this subnet.
-        if taken.iter().any(|other| other.overlaps(&network.subnet)) {
+        if let Some(route) = routed_subnets().iter().find(|other| other.overlaps(&network.subnet)) {
+            if network.wishes.subnet {
+                return Err(Error::new(format!(
+                    "network {}: this machine has a route to {route} already, which overlaps {}",
+                    network.name, network.subnet
+                )));
+            }
+            let taken = self.networks.taken_subnets(Some(&network.id))?;
             network.subnet = subnet::first_free(0, &taken)?;
             network.gateway = network.subnet.address(1);
         }
         let outward = subnet::default_interface(&routes);
-        network.mtu = outward.and_then(netlink::mtu_of).unwrap_or(1500).min(1500);
+        let outward = outward.and_then(netlink::mtu_of).unwrap_or(1500).min(1500);
+        network.mtu = network.wishes.mtu.unwrap_or(outward);
         write_record(&self.record, network)?;
 
         let Network { bridge, gateway, mtu, .. } = &*network;
@@ -301,11 +352,11 @@ fn bridge_of(root: &Path) -> (String, u32) {
     (format!("cor{:08x}", hash as u32), (hash >> 32) as u32 % 256)
 }
 
-fn routed_subnets() -> Vec<Subnet> {
+pub(crate) fn routed_subnets() -> Vec<Subnet> {
     subnet::routed(&fs::read_to_string("/proc/net/route").unwrap_or_default())
 }
 
-fn random_id() -> Result<String> {
+pub(crate) fn random_id() -> Result<String> {
     let mut bytes = [0; 32];
     let read = File::open("/dev/urandom")
         .and_then(|mut file| std::io::Read::read_exact(&mut file, &mut bytes));

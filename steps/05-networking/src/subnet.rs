@@ -30,6 +30,11 @@ impl Subnet {
         Self::around(address, self.prefix) == *self
     }
 
+    /// True if all of `other` lies in it.
+    pub fn holds(&self, other: &Subnet) -> bool {
+        self.prefix <= other.prefix && self.contains(other.base)
+    }
+
     /// True if the two have an address in common.
     pub fn overlaps(&self, other: &Subnet) -> bool {
         let prefix = self.prefix.min(other.prefix);
