@@ -10,6 +10,7 @@ pub mod events;
 pub mod exec;
 pub mod hijack;
 pub mod images;
+pub mod networks;
 pub mod observe;
 pub mod params;
 pub mod prune;
@@ -76,6 +77,13 @@ pub fn router(engine: App) -> Router {
         .route("/images/json", get(images::list))
         .route("/images/prune", post(prune::images))
         .route("/images/{*path}", get(images::show).post(images::change).delete(images::remove))
+        .route("/networks", get(networks::list))
+        .route("/networks/create", post(networks::create))
+        .route("/networks/prune", post(networks::prune))
+        .route("/networks/{id}", get(networks::inspect).delete(networks::remove))
+        .route("/networks/{id}/connect", post(networks::connect))
+        .route("/networks/{id}/disconnect", post(networks::disconnect))
+        .route("/networks/{id}/down", post(networks::down))
         .route("/volumes", get(volumes::list))
         .route("/volumes/create", post(volumes::create))
         .route("/volumes/prune", post(volumes::prune))

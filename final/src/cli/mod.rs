@@ -3,6 +3,7 @@
 pub mod about;
 pub mod attach;
 pub mod change;
+pub mod connections;
 pub mod containers;
 pub mod cp;
 pub mod df;
@@ -17,6 +18,7 @@ pub mod images;
 pub mod inspect;
 pub mod logs;
 pub mod mounts;
+pub mod networks;
 pub mod nouns;
 pub mod observe;
 pub mod options;
@@ -137,6 +139,9 @@ pub enum Command {
     /// Look at everything, and clean up.
     #[command(subcommand)]
     System(nouns::SystemCommand),
+    /// Create, list and remove networks, and put containers on them.
+    #[command(subcommand)]
+    Network(networks::NetworkCommand),
     /// Create, list and remove volumes.
     #[command(subcommand)]
     Volume(volumes::VolumeCommand),
@@ -198,6 +203,7 @@ pub async fn dispatch(command: Command, client: Client, root: &Path) -> anyhow::
         Command::Container(command) => nouns::container(client, command, root).await,
         Command::Image(command) => nouns::image(&client, command).await,
         Command::System(command) => nouns::system(&client, command).await,
+        Command::Network(command) => networks::network(&client, command).await,
         Command::Volume(command) => volumes::volume(&client, command).await,
         Command::Events(args) => events::events(&client, args).await,
         Command::Daemon(_) => unreachable!("main serves it before there is a client"),

@@ -97,6 +97,16 @@ pub async fn containers(client: &Client, args: ContainersArgs) -> Result<ExitCod
     Ok(ExitCode::SUCCESS)
 }
 
+/// `coracle network prune`
+pub async fn networks(client: &Client, args: ContainersArgs) -> Result<ExitCode> {
+    let warning =
+        "WARNING! This will remove all custom networks not used by at least one container.";
+    if args.force || confirmed(warning)? {
+        run(client, "networks", &args.filter).await?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 /// `coracle image prune`
 pub async fn images(client: &Client, mut args: ImagesArgs) -> Result<ExitCode> {
     let warning = match args.all {

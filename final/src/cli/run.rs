@@ -15,11 +15,11 @@ use cgroups::cli::{DeviceRate, LimitArgs};
 use clap::Args;
 use hyper::{Method, StatusCode};
 use namespaces::cli::{RunArgs as LifeArgs, parse_env_file};
-use networking::cli::NetworkArgs;
 use rootfs::cli::{HostDevice, RootArgs};
 use volumes::cli::VolumeArgs;
 
 use super::attach::{self, View};
+use super::connections::ConnectionArgs;
 use super::options::OptionArgs;
 use super::supervision::SupervisionArgs;
 use super::{images, mounts, out};
@@ -42,7 +42,7 @@ pub struct CreateArgs {
     root: RootArgs,
     /// The network.
     #[command(flatten)]
-    network: NetworkArgs,
+    network: ConnectionArgs,
     /// Volumes.
     #[command(flatten)]
     volumes: VolumeArgs,
@@ -309,6 +309,7 @@ impl CreateArgs {
             stop_timeout: self.engine.stop_timeout,
             healthcheck: self.supervision.health_config()?,
             host_config: Some(self.host_config()?),
+            networking_config: self.network.config()?,
             ..Default::default()
         })
     }
@@ -340,13 +341,15 @@ impl CreateArgs {
             ),
             cgroup_parent: Some(limits.cgroup_parent.clone()).filter(|parent| parent != "coracle"),
             readonly_rootfs: Some(self.root.read_only),
-            network_mode: self.network.network.as_ref().map(ToString::to_string),
+            network_mode: self.network.mode(),
             port_bindings: Some(self.port_bindings()?),
-            publish_all_ports: Some(self.network.publish_all),
-            dns: some(self.network.dns.iter().map(|ip| ip.to_string()).collect()),
-            dns_search: some(self.network.dns_search.clone()),
-            dns_options: some(self.network.dns_option.clone()),
-            extra_hosts: some(self.network.add_host.iter().map(|host| host.to_string()).collect()),
+            publish_all_ports: Some(self.network.reach.publish_all),
+            dns: some(self.network.reach.dns.iter().map(|ip| ip.to_string()).collect()),
+            dns_search: some(self.network.reach.dns_search.clone()),
+            dns_options: some(self.network.reach.dns_option.clone()),
+            extra_hosts: some(
+                self.network.reach.add_host.iter().map(|host| host.to_string()).collect(),
+            ),
             binds: some(mounts::binds(&self.volumes)?.0),
             mounts: some(mounts::mounts(&self.volumes)?),
             tmpfs: mounts::tmpfs(&self.volumes)?,
@@ -392,7 +395,7 @@ impl CreateArgs {
 
     /// `--expose`, and what `-p` names.
     fn exposed_ports(&self) -> Result<Vec<String>> {
-        let network = &self.network;
+        let network = &self.network.reach;
         let mut ports = Vec::new();
         for spec in &network.expose {
             ports.extend(networking::parse_expose(spec)?);
@@ -410,7 +413,7 @@ impl CreateArgs {
 
     fn port_bindings(&self) -> Result<PortMap> {
         let mut map: PortMap = HashMap::new();
-        for spec in &self.network.publish {
+        for spec in &self.network.reach.publish {
             for port in networking::parse_publish(spec)? {
                 let host_port = match port.host {
                     (0, 0) => String::new(),

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use bollard_stubs::models::{ContainerConfig, ContainerCreateBody, HostConfig};
+use bollard_stubs::models::{ContainerConfig, ContainerCreateBody, HostConfig, NetworkingConfig};
 use images::{Image, ImageConfig, Platform, RunConfig};
 use namespaces::userns;
 use networking::Pasta;
@@ -11,7 +11,8 @@ use super::error::{Error, Result};
 use super::names::{self, random_hex};
 use super::record::Record;
 use super::{
-    Engine, health, instructions, modes, refusals, restart, spec, sweep, time, volumes_from,
+    Engine, health, instructions, modes, network, refusals, restart, spec, sweep, time,
+    volumes_from,
 };
 use crate::runtime;
 use crate::store::{self, ContainerDir};
@@ -26,8 +27,9 @@ pub fn create(
     platform: Option<&str>,
     body: ContainerCreateBody,
 ) -> Result<(String, Vec<String>)> {
-    let (mut config, mut host) = take_apart(body);
+    let (mut config, mut host, networking) = take_apart(body);
     let mut warnings: Vec<_> = choose_network(&mut host).into_iter().collect();
+    let networks = network::configure(&engine.networks, &mut host, networking)?;
     warnings.extend(refusals::check(&config, &host)?);
     restart::check_policy(&host)?;
     modes::check(&config, &host)?;
@@ -63,6 +65,7 @@ pub fn create(
         host_config: host,
         args,
         mounts: Vec::new(),
+        networks,
     };
     let mut making = Making { engine, dir, record, done: false };
     making.take_name(name)?;
@@ -155,8 +158,7 @@ impl Making<'_> {
         let volumes = self.engine.volumes.resolve(&self.record, more, &image.config.config)?;
         let partners = modes::partners(&self.record.host_config, &self.engine.containers)?;
         self.record.mounts = volumes.points.clone();
-        let (network, files) =
-            instructions::network(&self.record, &self.engine.root, &self.engine.containers)?;
+        let (network, files) = instructions::network(&self.record, self.engine)?;
         let cgroup = cgroup_path(&self.record);
         let spec = spec::spec(&self.record, &cgroup, volumes.mounts.clone(), files)?;
         if let Some(resources) = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref())
@@ -188,9 +190,11 @@ fn cgroup_path(record: &Record) -> PathBuf {
 }
 
 /// The API's body is Docker's `Config` with `HostConfig` in it.
-fn take_apart(mut body: ContainerCreateBody) -> (ContainerConfig, HostConfig) {
+fn take_apart(
+    mut body: ContainerCreateBody,
+) -> (ContainerConfig, HostConfig, Option<NetworkingConfig>) {
     let host = body.host_config.take().unwrap_or_default();
-    body.networking_config = None;
+    let networking = body.networking_config.take();
     let config = ContainerConfig {
         hostname: body.hostname,
         domainname: body.domainname,
@@ -217,7 +221,7 @@ fn take_apart(mut body: ContainerCreateBody) -> (ContainerConfig, HostConfig) {
         stop_timeout: body.stop_timeout,
         shell: body.shell,
     };
-    (config, host)
+    (config, host, networking)
 }
 
 /// Puts a network in the place of none in particular: the bridge. Where an ordinary

@@ -24,6 +24,8 @@ pub struct Error {
 pub enum Kind {
     /// The request makes no sense: 400.
     BadParameter,
+    /// It is not to be done, whoever asks: 403.
+    Forbidden,
     /// There is no such thing: 404.
     NotFound,
     /// It is taken, in use, or not in a state for this: 409.
@@ -38,6 +40,11 @@ impl Error {
     /// A request that makes no sense.
     pub fn bad_parameter(message: impl Into<String>) -> Self {
         Self { kind: Kind::BadParameter, message: message.into(), exit_code: 125 }
+    }
+
+    /// Something that is not to be done.
+    pub fn forbidden(message: impl Into<String>) -> Self {
+        Self { kind: Kind::Forbidden, message: message.into(), exit_code: 125 }
     }
 
     /// Something that is not there.

@@ -13,17 +13,15 @@ use super::networks::exposed;
 use super::record::Record;
 use super::spec;
 use super::volumes::Resolved;
+use super::{Engine, network};
 use crate::runtime::shim::LogOptions;
 use crate::runtime::{AutoRemove, Instructions, NetworkPlan, Session};
-use crate::store::{self, Root, State};
+use crate::store::{self, State};
 
 /// The container's network, and the mounts of another container's files if it is that
 /// one's. (Its own are the shim's to write.)
-pub fn network(
-    record: &Record,
-    root: &Root,
-    containers: &Containers,
-) -> Result<(NetworkPlan, Vec<Mount>)> {
+pub fn network(record: &Record, engine: &Engine) -> Result<(NetworkPlan, Vec<Mount>)> {
+    let (root, containers) = (&engine.root, &engine.containers);
     let host = &record.host_config;
     let mode: Mode = host.network_mode.as_deref().unwrap_or("bridge").parse()?;
     let other = match &mode {
@@ -36,6 +34,8 @@ pub fn network(
         names: names(host)?,
         root: root.data().to_owned(),
         join: None,
+        // A network that is not there is told at the start.
+        places: network::places(&engine.networks, record).ok().flatten(),
         mode,
     };
     let Some(other) = other else { return Ok((plan, Vec::new())) };

@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use super::Engine;
 use super::containers::Container;
 use super::error::{Error, Result};
-use super::{attach, instructions};
+use super::{attach, instructions, network};
 use crate::runtime::shim::{self, Shim};
 use crate::runtime::signal;
 use crate::store::Status;
@@ -33,6 +33,7 @@ pub fn start(engine: &Engine, id: &str, explain: bool) -> Result<Option<Vec<u8>>
     }
     let id = &container.record.id;
     instructions::find_joined(&engine.containers, &container)?;
+    network::prepare(engine, &container)?;
     let started = shim::launch(&container.dir).map_err(Error::from).and_then(|mut shim| {
         attach::connect_pending(&engine.containers, &container)?;
         let birth = explain.then(|| container.birth()).transpose()?;

@@ -23,6 +23,7 @@ pub mod listing;
 pub mod logs;
 pub mod modes;
 pub mod names;
+pub mod network;
 pub mod networks;
 pub mod prune;
 pub mod record;
@@ -59,6 +60,8 @@ pub struct Engine {
     pub execs: exec::Execs,
     /// Images.
     pub images: images::Images,
+    /// Networks.
+    pub networks: network::Networks,
     /// Volumes.
     pub volumes: volumes::Volumes,
 }
@@ -74,6 +77,7 @@ impl Engine {
             events: Events::of(root.data()),
             execs: exec::Execs::new(root.clone()),
             images: images::Images::new(root.clone()),
+            networks: network::Networks::new(&root),
             volumes: volumes::Volumes::new(&root),
             root,
         })

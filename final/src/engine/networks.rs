@@ -5,31 +5,37 @@ use std::collections::HashMap;
 use bollard_stubs::models::{
     EndpointSettings, NetworkSettings, PortBinding, PortMap, PortSummary, PortSummaryTypeEnum,
 };
-use networking::{Lease, Network, Networks, Protocol, Published, mac};
+use networking::{DEFAULT, Lease, Network, Networks, Protocol, Published};
 
 use super::error::Result;
+use super::network;
 use super::record::Record;
 use crate::store::{Root, State};
 
 /// Where containers are in their networks, by container id, as of one moment.
 #[derive(Debug, Default)]
-pub struct Places(HashMap<String, (Network, Lease)>);
+pub struct Places {
+    leases: HashMap<String, Vec<(Network, Lease)>>,
+    ids: HashMap<String, String>,
+}
 
 impl Places {
     /// Reads all leases.
     pub fn read(root: &Root) -> Result<Self> {
         let networks = Networks::open(root.data())?;
-        let mut places = HashMap::new();
+        let mut places = Self::default();
         for network in networks.list()? {
-            for lease in networks.leases(&network)? {
-                places.insert(lease.container.clone(), (network.clone(), lease));
+            for lease in networks.glance(&network.id) {
+                let all = places.leases.entry(lease.container.clone()).or_default();
+                all.push((network.clone(), lease));
             }
+            places.ids.insert(network.name, network.id);
         }
-        Ok(Self(places))
+        Ok(places)
     }
 
-    fn of(&self, record: &Record) -> Option<&(Network, Lease)> {
-        self.0.get(&record.id)
+    fn on(&self, record: &Record, network: &str) -> Option<&(Network, Lease)> {
+        self.leases.get(&record.id)?.iter().find(|(on, _)| on.name == network)
     }
 
     /// The `Ports` of `ps`: what is published, and what is exposed without being so.
@@ -55,32 +61,39 @@ impl Places {
 
     /// The container's networks, by name.
     pub fn endpoints(&self, record: &Record) -> HashMap<String, EndpointSettings> {
-        let mode = record.host_config.network_mode.clone().unwrap_or_default();
+        let mode = record.host_config.network_mode.as_deref().unwrap_or_default();
         if mode.starts_with("container:") {
             return HashMap::new();
         }
-        let empty = EndpointSettings {
-            network_id: Some(String::new()),
-            endpoint_id: Some(String::new()),
-            gateway: Some(String::new()),
-            ip_address: Some(String::new()),
-            ip_prefix_len: Some(0),
-            mac_address: Some(String::new()),
-            ..Default::default()
-        };
-        let settings = match self.of(record) {
-            None => empty,
-            Some((network, lease)) => EndpointSettings {
-                network_id: Some(network.id.clone()),
-                endpoint_id: Some(record.id.clone()),
-                gateway: Some(network.gateway.to_string()),
-                ip_address: Some(lease.address.to_string()),
-                ip_prefix_len: Some(network.subnet.prefix.into()),
-                mac_address: Some(hardware_address(lease)),
-                ..empty
-            },
-        };
-        HashMap::from([(mode, settings)])
+        let endpoints = record.endpoints().into_iter();
+        endpoints.map(|(name, asked)| (name.clone(), self.endpoint(record, &name, asked))).collect()
+    }
+
+    /// What was asked for, and what has become of it.
+    fn endpoint(&self, record: &Record, name: &str, asked: EndpointSettings) -> EndpointSettings {
+        let is_users = !matches!(name, DEFAULT | "host" | "none");
+        let id = self.ids.get(name).cloned();
+        let text = |text: Option<String>| Some(text.unwrap_or_default());
+        let place = self.on(record, name);
+        EndpointSettings {
+            dns_names: is_users.then(|| network::names_of(record, &asked)),
+            gw_priority: Some(asked.gw_priority.unwrap_or(0)),
+            network_id: text(id),
+            endpoint_id: text(place.map(|(on, _)| network::endpoint_id(&on.id, &record.id))),
+            // An internal network leads nowhere.
+            gateway: text(
+                place.filter(|(on, _)| !on.internal).map(|(on, _)| on.gateway.to_string()),
+            ),
+            ip_address: text(place.map(|(_, lease)| lease.address.to_string())),
+            ip_prefix_len: Some(place.map_or(0, |(on, _)| on.subnet.prefix.into())),
+            mac_address: text(
+                place.map(|(_, lease)| network::hardware_address(lease.hardware_address())),
+            ),
+            ipv6_gateway: text(None),
+            global_ipv6_address: text(None),
+            global_ipv6_prefix_len: Some(0),
+            ..asked
+        }
     }
 
     /// The `NetworkSettings` of `inspect`.
@@ -109,10 +122,6 @@ impl Places {
 /// The ports as they became, on a bridge or by pasta.
 fn published(state: &State) -> &[Published] {
     if state.is_alive() { &state.ports } else { &[] }
-}
-
-fn hardware_address(lease: &Lease) -> String {
-    mac(lease.address).map(|byte| format!("{byte:02x}")).join(":")
 }
 
 fn typ(protocol: Protocol) -> PortSummaryTypeEnum {

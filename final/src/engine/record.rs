@@ -4,7 +4,9 @@
 //! (and again by a rename). What changes while the container lives is the shim's
 //! record, `state.json`.
 
-use bollard_stubs::models::{ContainerConfig, HostConfig, MountPoint};
+use std::collections::BTreeMap;
+
+use bollard_stubs::models::{ContainerConfig, EndpointSettings, HostConfig, MountPoint};
 use serde::{Deserialize, Serialize};
 
 /// A container as it was asked for, completed by its image and the defaults.
@@ -26,6 +28,9 @@ pub struct Record {
     pub args: Vec<String>,
     /// What is mounted, as `inspect` shows it.
     pub mounts: Vec<MountPoint>,
+    /// The networks that it is to be on, by name, with what is wished for there.
+    #[serde(default)]
+    pub networks: Option<BTreeMap<String, EndpointSettings>>,
 }
 
 impl crate::store::Record for Record {
@@ -33,6 +38,12 @@ impl crate::store::Record for Record {
 }
 
 impl Record {
+    /// The networks that it is to be on: at least its mode's, unless it was taken off.
+    pub fn endpoints(&self) -> BTreeMap<String, EndpointSettings> {
+        let mode = || self.host_config.network_mode.clone().unwrap_or_default();
+        self.networks.clone().unwrap_or_else(|| BTreeMap::from([(mode(), Default::default())]))
+    }
+
     /// True if the container has a terminal.
     pub fn tty(&self) -> bool {
         self.config.tty.unwrap_or(false)

@@ -3,7 +3,7 @@
 use super::Engine;
 use super::containers::Container;
 use super::error::{Error, Result};
-use super::{names, sweep};
+use super::{names, network, sweep};
 use crate::runtime::Instructions;
 use crate::store::{self, Lock};
 
@@ -36,6 +36,7 @@ pub fn rename(engine: &Engine, id: &str, name: &str) -> Result<()> {
         let _ = all.release(name, &container.record.id);
         return Err(error);
     }
+    network::renamed(engine, &container)?;
     Ok(all.release(&old, &container.record.id)?)
 }
 

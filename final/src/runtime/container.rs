@@ -16,13 +16,14 @@ use namespaces::{
     ConsoleSocket, Container, Context, Error, IdMaps, Join, Namespaces, Process, Result, Size,
     Terminal, User,
 };
-use networking::{Endpoint, Networks, Published};
+use networking::Published;
 use nix::unistd::Pid;
 use oci_spec::runtime::{Linux, LinuxNamespaceType as Kind, Process as OciProcess, Spec};
 use rootfs::{DevConsole, Mount, Rootfs, Upper};
 
 use super::hardening::Hardening;
 use super::instructions::{ExecInstructions, Instructions, NetworkPlan, Session};
+use super::network::{Attachment, Connection};
 use super::partners::Partners;
 use super::seccomp::Filter;
 use super::settings::{ProcessLimits, WorkingDirectory};
@@ -43,6 +44,8 @@ pub struct Prepared {
     pub address: Option<Ipv4Addr>,
     /// Its ports, as they were published.
     pub ports: Vec<Published>,
+    /// Its networks, where they may change while it lives.
+    pub attachment: Option<Attachment>,
 }
 
 /// Where the program's streams come from.
@@ -85,13 +88,14 @@ pub fn container(
 
     // Where it is in the network decides over three files in its root.
     let plan = instructions.network.as_ref();
-    let network = plan.map(|plan| reserve(plan, &dir.id())).transpose()?;
+    let network = plan.map(|plan| Connection::reserve(plan, dir)).transpose()?;
     let files = match (&network, plan) {
-        (Some(endpoint), Some(plan)) => names(endpoint, plan, dir)?,
+        (Some(connection), Some(plan)) => names(connection, plan, dir)?,
         _ => Vec::new(),
     };
-    let address = network.as_ref().and_then(Endpoint::address);
-    let ports = network.as_ref().map(|endpoint| endpoint.published().to_vec()).unwrap_or_default();
+    let address = network.as_ref().and_then(Connection::address);
+    let ports = network.as_ref().map(Connection::published).unwrap_or_default();
+    let attachment = network.as_ref().and_then(Connection::attachment);
 
     let cgroup = linux.cgroups_path().as_ref();
     let cgroup = cgroup.map(|path| path.to_string_lossy().trim_matches('/').to_owned());
@@ -114,7 +118,7 @@ pub fn container(
     .with(process_limits(process))
     .with(hardening(process, &instructions.session, filter.clone())?);
     let inherited = Inherited { process: process.clone(), filter, cgroup: cgroup.clone() };
-    Ok((Prepared { container, streams, cgroup, address, ports }, inherited))
+    Ok((Prepared { container, streams, cgroup, address, ports, attachment }, inherited))
 }
 
 /// What every exec has of its container, decided once.
@@ -143,7 +147,8 @@ pub fn exec(exec: &ExecInstructions, of: &Inherited, pid: Pid) -> Result<Prepare
         .with_some(terminal)
         .with(process_limits(&process))
         .with(hardening(&process, &exec.session, filter)?);
-    Ok(Prepared { container, streams, cgroup: None, address: None, ports: Vec::new() })
+    let (cgroup, address, ports, attachment) = Default::default();
+    Ok(Prepared { container, streams, cgroup, address, ports, attachment })
 }
 
 /// The container's cgroup. Its first process may have moved into one below, as
@@ -220,19 +225,10 @@ fn flag(kind: Kind) -> i32 {
     }
 }
 
-fn reserve(plan: &NetworkPlan, id: &str) -> Result<Endpoint> {
-    let networks = Networks::open(&plan.root)?;
-    let find_pid = |name: &str| {
-        plan.join
-            .ok_or_else(|| Error::new(format!("join the network of {name}: it is not running")))
-    };
-    Endpoint::reserve(&networks, &plan.mode, id, &plan.ports, find_pid)
-}
-
 /// Writes `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf` into the container's
 /// folder, to be mounted over the image's.
-fn names(endpoint: &Endpoint, plan: &NetworkPlan, dir: &ContainerDir) -> Result<Vec<Mount>> {
-    let Some(files) = endpoint.files(&plan.hostname, &plan.names)? else { return Ok(Vec::new()) };
+fn names(connection: &Connection, plan: &NetworkPlan, dir: &ContainerDir) -> Result<Vec<Mount>> {
+    let Some(files) = connection.files(plan)? else { return Ok(Vec::new()) };
     let files =
         [("hosts", files.hosts), ("hostname", files.hostname), ("resolv.conf", files.resolv_conf)];
     let write = |(name, text): (&str, String)| {

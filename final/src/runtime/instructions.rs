@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use networking::{Mode, Port, files::Names};
+use networking::{Mode, Place, Port, files::Names};
 use oci_spec::runtime::LinuxCapabilities;
 use serde::{Deserialize, Serialize};
 
@@ -89,6 +89,9 @@ pub struct NetworkPlan {
     pub mode: Mode,
     /// For another container's network: that one's first process.
     pub join: Option<u32>,
+    /// Its places on bridges; `None`: one on the network that `mode` names.
+    #[serde(default)]
+    pub places: Option<Vec<Place>>,
     /// The ports to publish.
     pub ports: Vec<Port>,
     /// The container's own name, for `/etc/hosts` and `/etc/hostname`.

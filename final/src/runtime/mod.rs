@@ -2,10 +2,12 @@
 
 mod assemble;
 mod container;
+mod dns;
 mod hardening;
 mod instructions;
 mod limits;
 mod mounts;
+mod network;
 mod partners;
 mod reconcile;
 pub mod seccomp;

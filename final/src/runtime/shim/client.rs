@@ -5,6 +5,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 
 use namespaces::{Context, Error, Result};
+use networking::Place;
 use nix::sys::socket::{MsgFlags, recv};
 
 use super::SOCKET;
@@ -62,6 +63,16 @@ impl Shim {
     /// Lets them go on.
     pub fn unpause(&mut self) -> Result<()> {
         self.request(&Request::Unpause)
+    }
+
+    /// Puts the running container on one more network.
+    pub fn connect_network(&mut self, place: &Place) -> Result<()> {
+        self.request(&Request::Connect(place.clone()))
+    }
+
+    /// Takes it off a network, which is known by its id.
+    pub fn disconnect_network(&mut self, network: &str) -> Result<()> {
+        self.request(&Request::Disconnect { network: network.into() })
     }
 
     /// The state at this moment.

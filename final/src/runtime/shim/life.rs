@@ -165,6 +165,11 @@ impl Life {
         &mut self.state
     }
 
+    /// Writes down what has changed beside the stage.
+    pub fn record(&self) -> Result<()> {
+        self.dir.set_state(&self.state, false)
+    }
+
     /// The running program, to be polled: readable when it has ended.
     pub fn running(&self) -> Option<&Running> {
         match &self.stage {

@@ -28,6 +28,7 @@ mod health;
 mod launch;
 mod life;
 mod log;
+mod network;
 mod owner;
 mod peer;
 mod protocol;

@@ -19,6 +19,7 @@ use oci_spec::runtime::Spec;
 use super::exec::Execs;
 use super::life::Life;
 use super::log::Log;
+use super::network::Network;
 use super::peer::Peer;
 use super::protocol::Answer;
 use super::remove::auto_remove;
@@ -98,7 +99,7 @@ fn create(dir: ContainerDir) -> Result<Ready> {
     let signals = take_signals()?;
 
     // The container first: a socket means that there is one behind it.
-    let (mut life, streams, inherited, instructions) = make(&dir)?;
+    let Made { mut life, streams, network, inherited, instructions } = make(&dir)?;
     life.set_restarts(Restarts::new(dir.clone()));
     life.state_mut().finished_at = dir.state()?.finished_at;
     let keep = !instructions.no_log;
@@ -106,19 +107,31 @@ fn create(dir: ContainerDir) -> Result<Ready> {
     let listener = listen(&dir)?;
     let mut server = server(listener, signals, life, streams, log, &instructions.session);
     server.execs = Some(Execs::new(dir.clone(), inherited));
+    server.network = network;
     let removal = instructions.auto_remove.map(|removal| (dir.clone(), removal));
     Ok(Ready { dir: (*dir).clone(), lock, server, removal, container: Some(dir) })
 }
 
+/// A container at the brink of exec, and what it was made from.
+struct Made {
+    life: Life,
+    streams: Streams,
+    network: Option<Network>,
+    inherited: Inherited,
+    instructions: Instructions,
+}
+
 /// Makes the container in this folder, up to the brink of exec.
-fn make(dir: &ContainerDir) -> Result<(Life, Streams, Inherited, Instructions)> {
+fn make(dir: &ContainerDir) -> Result<Made> {
     let spec = read_spec(dir)?;
     let instructions: Instructions = store::read(&dir.instructions())?.unwrap_or_default();
     let birth = Birth::record();
     let (prepared, inherited) = container::container(&spec, &instructions, dir)?;
+    let attachment = prepared.attachment.clone();
     let (life, streams) = bring_up(dir, prepared, instructions.auto_remove.is_none())?;
+    let network = attachment.map(Network::take).transpose()?;
     birth.write(dir)?;
-    Ok((life, streams, inherited, instructions))
+    Ok(Made { life, streams, network, inherited, instructions })
 }
 
 fn read_spec(dir: &ContainerDir) -> Result<Spec> {
@@ -133,7 +146,7 @@ pub(super) fn bring_up(
     prepared: Prepared,
     durable: bool,
 ) -> Result<(Life, Streams)> {
-    let Prepared { container, streams, cgroup, address, ports } = prepared;
+    let Prepared { container, streams, cgroup, address, ports, .. } = prepared;
     let created = container.create()?;
     let streams = streams.open()?;
     let mut life = Life::new(dir.clone(), created, cgroup, durable);
@@ -234,8 +247,9 @@ impl Ready {
             return self.server.give_up(None);
         }
         let Some(dir) = &self.container else { return Ok(()) };
-        let started = make(dir).and_then(|(life, streams, inherited, _)| {
-            self.server.go_on_with(life, streams, inherited);
+        let started = make(dir).and_then(|made| {
+            self.server.go_on_with(made.life, made.streams, made.inherited);
+            self.server.network = made.network;
             self.server.life.start()
         });
         match started {

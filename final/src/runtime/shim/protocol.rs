@@ -21,6 +21,7 @@
 //! becomes a stream. Many may be open at once.
 
 use namespaces::Error;
+use networking::Place;
 use serde::{Deserialize, Serialize};
 
 use crate::store::State;
@@ -49,6 +50,13 @@ pub enum Request {
     Wait,
     /// Start it again at once when it has ended, whatever the policy is.
     Restart,
+    /// Put the running container on one more network.
+    Connect(Place),
+    /// Take it off a network.
+    Disconnect {
+        /// The network's id.
+        network: String,
+    },
     /// Freeze all processes.
     Pause,
     /// Let them go on.

@@ -16,6 +16,7 @@ use nix::sys::signalfd::SignalFd;
 use super::exec::Execs;
 use super::life::Life;
 use super::log::Log;
+use super::network::Network;
 use super::peer::{Peer, Role};
 use super::protocol::{Answer, Exec, Request};
 use super::streams::{Output, Streams};
@@ -51,6 +52,8 @@ pub struct Server {
     pub log: Option<Log>,
     /// What else runs in the container; an exec has none.
     pub execs: Option<Execs>,
+    /// Its networks, where they may change.
+    pub network: Option<Network>,
     /// Close the program's input when an attached client ends its own.
     pub stdin_once: bool,
     peers: Vec<Peer>,
@@ -67,6 +70,7 @@ enum Source {
     Output(usize),
     Exec,
     Check,
+    Question,
     Peer(usize),
 }
 
@@ -86,6 +90,7 @@ impl Server {
             streams,
             log,
             execs: None,
+            network: None,
             stdin_once: false,
             peers: Vec::new(),
             buffer: Vec::new(),
@@ -108,6 +113,8 @@ impl Server {
         }
         self.buffer.resize(CHUNK, 0);
         self.drain();
+        // Its name server holds the network namespace, and with it the cables.
+        self.network = None;
         self.life.record_end()?;
         self.tell_the_end();
         Ok(())
@@ -233,6 +240,8 @@ impl Server {
         sources.extend(execs.map(|shim| (Source::Exec, shim, readable)));
         let check = self.life.health().and_then(|health| health.stream());
         sources.extend(check.map(|check| (Source::Check, check, readable)));
+        let questions = self.network.as_ref().and_then(Network::questions);
+        sources.extend(questions.map(|fd| (Source::Question, fd, readable)));
         let takes_input = self.streams.takes_input();
         sources.extend(
             self.peers.iter().enumerate().map(|(place, peer)| {
@@ -248,6 +257,7 @@ impl Server {
             Source::Signals => self.forward_signal()?,
             Source::Process => self.life.reap()?,
             Source::Stdin => self.streams.flush_input(),
+            Source::Question => self.network.iter_mut().for_each(Network::answer),
             Source::Output(place) => self.pump(place, TURN),
             Source::Check => self.life.read_check()?,
             Source::Exec => self.execs.iter_mut().for_each(Execs::reap),
@@ -379,6 +389,12 @@ impl Server {
             Request::Restart => self.life.restart_by_hand(),
             Request::Pause => self.life.pause(),
             Request::Unpause => self.life.unpause(),
+            Request::Connect(place) => {
+                self.change_network(|network, life| network.connect(&place, life))
+            }
+            Request::Disconnect { network: name } => {
+                self.change_network(|network, life| network.disconnect(&name, life))
+            }
             Request::Exec(exec) => match self.exec(place, &exec) {
                 Ok(()) => return None,
                 Err(error) => Err(error),
@@ -410,6 +426,14 @@ impl Server {
     /// Looks after a connection that did not come in by the listener.
     pub fn adopt(&mut self, peer: Peer) {
         self.peers.push(peer);
+    }
+
+    fn change_network(
+        &mut self,
+        act: impl FnOnce(&mut Network, &mut Life) -> Result<()>,
+    ) -> Result<()> {
+        let fixed = || Error::new("the container's network cannot be changed");
+        act(self.network.as_mut().ok_or_else(fixed)?, &mut self.life)
     }
 
     /// The exit code to those who wait; the end of file to those who have it all.
