@@ -468,7 +468,7 @@ fn images_come_from_a_registry() {
     assert_eq!(engine.tell(&["inspect", "-f", "{{.Os}}", &reference]), "linux");
     engine.run(&["--name", "user", &reference, "true"]);
     let used = engine.ask(&["rmi", &reference]);
-    assert!(used.code == 1 && used.err.contains("user"), "{used:?}");
+    assert!(used.code == 1 && used.err.contains("(must force) - container"), "{used:?}");
     engine.tell(&["rm", "user"]);
     engine.tell(&["rmi", &reference]);
     assert_eq!(engine.tell(&["images", "-q"]), "");

@@ -5,12 +5,13 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{Response, StatusCode};
 use bollard_stubs::models::ImageDeleteResponseItem;
+use serde_json::Value;
 
 use super::params::Params;
 use super::{App, blocking};
 use crate::engine::error::{Error, Result};
-use crate::engine::image_listing;
 use crate::engine::worker::error_line;
+use crate::engine::{image_listing, image_removal};
 use crate::shape::{self, Ordered};
 
 /// `POST /images/create`: a pull, told in lines of JSON.
@@ -56,17 +57,30 @@ pub async fn pull(State(app): State<App>, params: Params) -> Result<Response<Bod
 /// `GET /images/json`
 pub async fn list(State(app): State<App>, params: Params) -> Result<Json<Ordered>> {
     let filters = params.filters()?;
-    let found = blocking(move || image_listing::images(&app, &filters)).await?;
+    let mut found = blocking(move || image_listing::images(&app, &filters)).await?;
+    add_virtual_size(&params, &mut found);
     Ok(Json(shape::complete_all("ImageSummary", &found)))
 }
 
+/// Older clients look for an image's size under another name, too.
+pub fn add_virtual_size(params: &Params, images: &mut [Value]) {
+    for image in images.iter_mut().filter(|_| params.before("1.44")) {
+        image["VirtualSize"] = image["Size"].clone();
+    }
+}
+
 /// `GET /images/{name}/json` and `GET /images/{name}/history`; a name may have slashes.
-pub async fn show(State(app): State<App>, Path(path): Path<String>) -> Result<Json<Ordered>> {
+pub async fn show(
+    State(app): State<App>,
+    Path(path): Path<String>,
+    params: Params,
+) -> Result<Json<Ordered>> {
     let Some((name, what)) = path.rsplit_once('/') else { return Err(no_page(&path)) };
     let name = name.to_owned();
     match what {
         "json" => {
-            let found = blocking(move || image_listing::inspect(&app.images, &name)).await?;
+            let mut found = blocking(move || image_listing::inspect(&app.images, &name)).await?;
+            add_virtual_size(&params, std::slice::from_mut(&mut found));
             Ok(Json(shape::complete("Image", &found)))
         }
         "history" => {
@@ -107,5 +121,5 @@ pub async fn remove(
     params: Params,
 ) -> Result<Json<Vec<ImageDeleteResponseItem>>> {
     let force = params.flag("force");
-    blocking(move || app.images.remove(&name, force)).await.map(Json)
+    blocking(move || image_removal::remove(&app, &name, force)).await.map(Json)
 }

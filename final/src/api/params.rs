@@ -7,19 +7,22 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use serde::Deserialize;
 
+use super::versions::Spoken;
 use crate::engine::error::{Error, Result};
 use crate::engine::filters::Filters;
 
 /// The query of a request. A parameter that is missing is as one that is empty.
 #[derive(Debug, Default)]
-pub struct Params(Vec<(String, String)>);
+pub struct Params(Vec<(String, String)>, Option<Spoken>);
 
 impl<S: Send + Sync> FromRequestParts<S> for Params {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
-        let query = axum::extract::Query::<Vec<(String, String)>>::from_request_parts(parts, state);
-        Ok(Self(query.await.map(|query| query.0).unwrap_or_default()))
+        let query =
+            axum::extract::Query::<Vec<(String, String)>>::from_request_parts(parts, state).await;
+        let spoken = parts.extensions.get().cloned();
+        Ok(Self(query.map(|query| query.0).unwrap_or_default(), spoken))
     }
 }
 
@@ -34,6 +37,11 @@ impl Params {
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         let given = self.0.iter().filter(move |(given, text)| given == name && !text.is_empty());
         given.map(|(_, text)| text.as_str())
+    }
+
+    /// True if the client speaks a version of the API before this one: `1.44`.
+    pub fn before(&self, version: &str) -> bool {
+        self.1.as_ref().is_some_and(|spoken| spoken.before(version))
     }
 
     /// Docker's idea of true: anything but nothing, 0, no, false and none.

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
 
+use super::images::add_virtual_size;
 use super::params::Params;
 use super::{App, blocking};
 use crate::engine::error::Result;
@@ -34,6 +35,9 @@ fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
 pub async fn usage(State(app): State<App>, params: Params) -> Result<Json<Ordered>> {
     let wanted: Vec<_> = params.all("type").map(str::to_owned).collect();
     let wants = move |kind: &str| wanted.is_empty() || wanted.iter().any(|one| one == kind);
-    let usage = blocking(move || prune::usage(&app, wants)).await?;
+    let mut usage = blocking(move || prune::usage(&app, wants)).await?;
+    if let Some(images) = usage["Images"].as_array_mut() {
+        add_virtual_size(&params, images);
+    }
     Ok(Json(shape::complete("DiskUsage", &usage)))
 }

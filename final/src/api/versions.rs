@@ -27,10 +27,23 @@ pub fn without_version(mut request: Request<Body>) -> Result<Request<Body>> {
         return Ok(request);
     }
     check(version)?;
-    if let Ok(uri) = format!("/{rest}").parse::<Uri>() {
+    let (spoken, uri) = (Spoken(number(version)), format!("/{rest}").parse::<Uri>());
+    request.extensions_mut().insert(spoken);
+    if let Ok(uri) = uri {
         *request.uri_mut() = uri;
     }
     Ok(request)
+}
+
+/// The version in a request's path.
+#[derive(Debug, Clone)]
+pub struct Spoken(Vec<u64>);
+
+impl Spoken {
+    /// True if the client speaks a version before this one: `1.44`.
+    pub fn before(&self, version: &str) -> bool {
+        self.0 < number(version)
+    }
 }
 
 /// Refuses what is older or newer than what we speak, in Docker's words.

@@ -3,8 +3,8 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use bollard_stubs::models::{VolumeCreateRequest, VolumePruneResponse};
-use serde_json::json;
+use bollard_stubs::models::{Volume, VolumeCreateRequest, VolumePruneResponse};
+use serde_json::{Value, json};
 
 use super::containers::parse;
 use super::params::Params;
@@ -12,11 +12,25 @@ use super::{App, blocking};
 use crate::engine::error::Result;
 use crate::shape::{self, Ordered};
 
+/// A volume; labels and options that there are none of are null, as Docker has it.
+fn shown(volume: &Volume) -> Value {
+    let mut volume = json!(volume);
+    for key in ["Labels", "Options"] {
+        if volume[key] == json!({}) {
+            volume[key] = Value::Null;
+        }
+    }
+    volume
+}
+
 /// `GET /volumes`
 pub async fn list(State(app): State<App>, params: Params) -> Result<Json<Ordered>> {
     let filters = params.filters()?;
     let volumes = blocking(move || app.volumes.list(&filters)).await?;
-    Ok(Json(shape::complete("Volumes", &json!({ "Volumes": volumes }))))
+    Ok(Json(shape::complete(
+        "Volumes",
+        &json!({ "Volumes": volumes.iter().map(shown).collect::<Vec<_>>() }),
+    )))
 }
 
 /// `POST /volumes/create`
@@ -26,13 +40,13 @@ pub async fn create(
 ) -> Result<(StatusCode, Json<Ordered>)> {
     let request: VolumeCreateRequest = parse(&body)?;
     let volume = blocking(move || app.volumes.create(request)).await?;
-    Ok((StatusCode::CREATED, Json(shape::complete("Volume", &json!(volume)))))
+    Ok((StatusCode::CREATED, Json(shape::complete("Volume", &shown(&volume)))))
 }
 
 /// `GET /volumes/{name}`
 pub async fn inspect(State(app): State<App>, Path(name): Path<String>) -> Result<Json<Ordered>> {
     let volume = blocking(move || app.volumes.inspect(&name)).await?;
-    Ok(Json(shape::complete("Volume", &json!(volume))))
+    Ok(Json(shape::complete("Volume", &shown(&volume))))
 }
 
 /// `DELETE /volumes/{name}`
@@ -47,7 +61,11 @@ pub async fn remove(
 
 /// `POST /volumes/prune`
 pub async fn prune(State(app): State<App>, params: Params) -> Result<Json<VolumePruneResponse>> {
-    let filters = params.filters()?;
+    let mut filters = params.filters()?;
+    if params.before("1.42") && !filters.has("all") {
+        // Before there was a choice, names protected nothing.
+        filters.add("all", "true");
+    }
     let (names, bytes) = blocking(move || app.volumes.prune(&filters)).await?;
     Ok(Json(VolumePruneResponse {
         volumes_deleted: Some(names),

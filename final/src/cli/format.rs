@@ -187,11 +187,6 @@ impl Format {
         out::line(self.render(&row.into())?)
     }
 
-    /// True if there are headings.
-    pub fn is_table(&self) -> bool {
-        self.table
-    }
-
     /// The headings, with tabs between them.
     ///
     /// # Errors

@@ -11,8 +11,8 @@ use clap::Subcommand;
 
 use super::inspect::{self, Kind};
 use super::{
-    Command, about, change, containers, df, dispatch, exec, image_list, images, logs, observe,
-    prune, ps, run,
+    Command, about, change, containers, cp, df, dispatch, events, exec, image_list, images, logs,
+    observe, prune, ps, run,
 };
 use crate::client::Client;
 
@@ -27,6 +27,8 @@ pub enum ContainerCommand {
     Start(containers::StartArgs),
     /// Stop containers: ask, then kill.
     Stop(containers::StopArgs),
+    /// Stop containers, and start them again.
+    Restart(containers::StopArgs),
     /// Send a signal to containers.
     Kill(containers::KillArgs),
     /// Freeze all processes of containers.
@@ -51,6 +53,8 @@ pub enum ContainerCommand {
     Top(observe::TopArgs),
     /// Show the published ports of a container.
     Port(observe::PortArgs),
+    /// Copy files into a container, or out of it.
+    Cp(cp::CpArgs),
     /// Show what a container has changed in its image.
     Diff(observe::DiffArgs),
     /// Run another program in a running container.
@@ -87,6 +91,8 @@ pub enum ImageCommand {
 pub enum SystemCommand {
     /// Show how much room everything takes.
     Df(df::DfArgs),
+    /// Show what happens, as it happens.
+    Events(events::EventsArgs),
     /// Show what there is, and what it runs on.
     Info(about::AboutArgs),
     /// Remove containers, networks and images that nobody needs.
@@ -104,6 +110,8 @@ pub async fn container(client: Client, command: ContainerCommand, root: &Path) -
         ContainerCommand::Create(args) => Command::Create(args),
         ContainerCommand::Start(args) => Command::Start(args),
         ContainerCommand::Stop(args) => Command::Stop(args),
+        ContainerCommand::Restart(args) => Command::Restart(args),
+        ContainerCommand::Cp(args) => Command::Cp(args),
         ContainerCommand::Kill(args) => Command::Kill(args),
         ContainerCommand::Pause(args) => Command::Pause(args),
         ContainerCommand::Unpause(args) => Command::Unpause(args),
@@ -138,6 +146,7 @@ pub async fn image(client: &Client, command: ImageCommand) -> Result<ExitCode> {
 pub async fn system(client: &Client, command: SystemCommand) -> Result<ExitCode> {
     match command {
         SystemCommand::Df(args) => df::df(client, args).await,
+        SystemCommand::Events(args) => events::events(client, args).await,
         SystemCommand::Info(args) => about::info(client, args).await,
         SystemCommand::Prune(args) => prune::system(client, args).await,
     }

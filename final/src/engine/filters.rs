@@ -18,6 +18,11 @@ impl Filters {
         Self(pairs.into_iter().collect())
     }
 
+    /// Adds a value of a key.
+    pub fn add(&mut self, key: &str, value: &str) {
+        self.0.push((key.to_owned(), value.to_owned()));
+    }
+
     /// Refuses keys that this listing does not know.
     pub fn only(&self, known: &[&str]) -> Result<()> {
         match self.0.iter().find(|(key, _)| !known.contains(&key.as_str())) {

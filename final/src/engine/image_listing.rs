@@ -214,8 +214,6 @@ pub fn sizes(images: &Images) -> Result<Sizes> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn a_pattern_is_a_files() {
         let glob = |pattern: &str, text: &str| {

@@ -99,7 +99,11 @@ impl Images {
             Error::bad_parameter(format!("{target:?} is not a valid repository/tag: {why}"))
         };
         let target: Reference = target.parse().map_err(wrong)?;
-        Ok(self.store()?.tag(&image.id.to_string(), &target)?)
+        let id = image.id.to_string();
+        self.store()?.tag(&id, &target)?;
+        let actor = Actor::new(&id).with("name", target.familiar());
+        Events::of(self.root.data()).tell(Kind::Image, "tag", actor);
+        Ok(())
     }
 
     /// Removes an image, or one of its names.

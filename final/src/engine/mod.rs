@@ -16,6 +16,7 @@ pub mod filters;
 pub mod group;
 pub mod health;
 pub mod image_listing;
+pub mod image_removal;
 pub mod images;
 pub mod instructions;
 pub mod lifecycle;

@@ -7,6 +7,7 @@ use super::error::Result;
 use super::filters::Filters;
 use super::listing::{self, folder_size};
 use super::{Engine, image_listing, remove, time};
+use crate::store::events::{Actor, Kind};
 
 /// What was removed, and the bytes that became free.
 #[derive(Debug, Default)]
@@ -40,6 +41,7 @@ pub async fn containers(engine: &Engine, filters: &Filters) -> Result<Pruned<Str
             pruned.removed.push(record.id.clone());
         }
     }
+    tell(engine, Kind::Container, pruned.reclaimed);
     Ok(pruned)
 }
 
@@ -74,7 +76,12 @@ pub fn images(engine: &Engine, filters: &Filters) -> Result<Pruned<ImageDeleteRe
         removed.extend(gone.flatten());
     }
     let reclaimed = before.saturating_sub(image_listing::sizes(&engine.images)?.total);
+    tell(engine, Kind::Image, reclaimed);
     Ok(Pruned { removed, reclaimed })
+}
+
+fn tell(engine: &Engine, kind: Kind, reclaimed: u64) {
+    engine.events.tell(kind, "prune", Actor::new("").with("reclaimed", reclaimed));
 }
 
 /// What `system df` shows. `wanted` says whether a kind of thing is asked for.

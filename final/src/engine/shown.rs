@@ -31,6 +31,12 @@ pub fn inspect(engine: &Engine, name: &str, size: bool) -> Result<Json> {
     let written = size.then(|| folder_size(&container.dir.upper()));
     let below = || engine.images.find(&record.image_id).map_or(0, |image| image.size);
     let mut config = to_json(&record.config);
+    if let Some(hostname) = &record.config.hostname {
+        // Every container has it; it is not what anybody asked for.
+        let own = format!("HOSTNAME={hostname}");
+        let variables = config["Env"].as_array_mut();
+        variables.into_iter().for_each(|all| all.retain(|variable| *variable != own));
+    }
     config["Labels"] = json!(record.config.labels.clone().unwrap_or_default());
     let file = |name: &str| {
         let path = container.dir.path().join(name);
@@ -131,6 +137,9 @@ fn host_config(host: &HostConfig) -> Json {
     }
     if host.shm_size.unwrap_or(0) == 0 {
         shown["ShmSize"] = json!(SHM_SIZE);
+    }
+    if shown["MemorySwappiness"] == json!(-1) {
+        shown["MemorySwappiness"] = Json::Null;
     }
     if shown["PidsLimit"] == json!(0) || shown["PidsLimit"] == json!(-1) {
         shown["PidsLimit"] = Json::Null;

@@ -181,12 +181,17 @@ impl Volumes {
     pub fn prune(&self, filters: &Filters) -> Result<(Vec<String>, u64)> {
         filters.only(&["all", "label", "label!"])?;
         let all = filters.flag("all")?.unwrap_or(false);
-        let keep =
-            |record: &volumes::Record| !filters.admit_labels(|key| record.labels.get(key).cloned());
+        // What a volume with options mounts is kept elsewhere: nothing would become free.
+        let keep = |record: &volumes::Record| {
+            !record.options.is_empty()
+                || !filters.admit_labels(|key| record.labels.get(key).cloned())
+        };
         let (names, bytes) = self.open()?.prune(all, keep)?;
         for name in &names {
             self.tell("destroy", name, LOCAL);
         }
+        let actor = Actor::new("").with("reclaimed", bytes);
+        Events::of(&self.root).tell(Kind::Volume, "prune", actor);
         Ok((names, bytes))
     }
 }
@@ -211,7 +216,7 @@ fn specs(record: &Record) -> Result<Vec<Spec>> {
     let host = &record.host_config;
     let base = Path::new("/");
     let mut specs = Vec::new();
-    for bind in host.binds.iter().flatten().chain(record.config.volumes.iter().flatten()) {
+    for bind in host.binds.iter().flatten() {
         specs.push(volumes::parse_volume(bind, base)?);
     }
     for mount in host.mounts.iter().flatten() {
@@ -220,6 +225,14 @@ fn specs(record: &Record) -> Result<Vec<Spec>> {
     for (target, options) in host.tmpfs.iter().flatten() {
         let text = if options.is_empty() { target.clone() } else { format!("{target}:{options}") };
         specs.push(volumes::parse_tmpfs(&text)?);
+    }
+    // A path that wants a volume is content with whatever else is mounted there: some
+    // clients name each of their binds here, too.
+    for path in record.config.volumes.iter().flatten() {
+        let spec = volumes::parse_volume(path, base)?;
+        if !specs.iter().any(|other| other.target == spec.target) {
+            specs.push(spec);
+        }
     }
     Ok(specs)
 }
