@@ -89,7 +89,10 @@ fn tidy(path: &Path) -> PathBuf {
 fn drawings() {
     let mut complaints = Vec::new();
     let source = pages::root().join("book/src");
-    let text: String = book().iter().map(|page| page.text.clone()).collect();
+    // A translated drawing is named where the sentences are translated.
+    let translated = pages::files_below(&pages::root().join("book/po")).expect("the catalogues");
+    let mut text: String = book().iter().map(|page| page.text.clone()).collect();
+    text.extend(translated.iter().map(|file| fs::read_to_string(file).expect("read a catalogue")));
     for file in pages::files_below(&source).expect("the book's files") {
         if file.extension().is_none_or(|extension| extension != "svg") {
             continue;

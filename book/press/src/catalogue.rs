@@ -46,6 +46,9 @@ pub fn update() -> Result<()> {
         for message in template()?.messages() {
             let translation = known.find_message(None, message.msgid(), None);
             let text = translation.and_then(|known| known.msgstr().ok()).unwrap_or_default();
+            if is_code(message.msgid()) {
+                continue;
+            }
             let is_title = message.source().contains("SUMMARY.md");
             if text.is_empty() && !is_title && !is_wholly_translated(message.source()) {
                 continue;
@@ -61,6 +64,11 @@ pub fn update() -> Result<()> {
         po_file::write(&fresh, &file).with_context(|| format!("write {}", file.display()))?;
     }
     Ok(())
+}
+
+/// Commands, outputs and code stay as they are.
+fn is_code(msgid: &str) -> bool {
+    msgid.starts_with("```")
 }
 
 /// The pages of a message, without the line numbers.
@@ -81,7 +89,9 @@ pub fn untranslated(language: &str) -> Result<Vec<String>> {
         translation.and_then(|known| known.msgstr().ok()).is_none_or(str::is_empty)
     };
     let messages = template()?;
-    let wanted = messages.messages().filter(|message| is_wholly_translated(message.source()));
+    let wanted = messages
+        .messages()
+        .filter(|message| is_wholly_translated(message.source()) && !is_code(message.msgid()));
     let lacking = wanted.filter(|message| lacks(message.msgid()));
     Ok(lacking.map(|message| format!("{}: {}", message.source(), message.msgid())).collect())
 }

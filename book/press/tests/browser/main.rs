@@ -15,5 +15,7 @@ fn main() {
         test("drawings_are_visible_in_both_themes_and_on_a_phone", pages::drawings),
         test("a_page_is_no_wider_than_a_phone", pages::width),
         test("code_is_copied_as_it_is_typed", pages::copies),
+        test("each_language_leads_to_the_other", pages::languages),
+        testkit::test("lesson_1_is_wholly_translated", &[], pages::translated),
     ])
 }

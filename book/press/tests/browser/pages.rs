@@ -88,9 +88,8 @@ pub fn links() {
         let ids = browser.ask("return [...document.querySelectorAll('[id]')].map(e => e.id)");
         places.extend(strings(&ids).iter().map(|id| format!("{here}#{id}")));
         places.insert(here);
-        let links = browser.ask(
-            "return [...document.querySelectorAll('a[href]')].map(a => a.href.replace(/%20/g, ' '))",
-        );
+        let links = browser
+            .ask("return [...document.querySelectorAll('a[href]')].map(a => decodeURI(a.href))");
         wanted.extend(strings(&links).into_iter().map(|link| (name(&file), link)));
     }
     let dead = wanted.into_iter().filter(|(_, link)| {
@@ -226,7 +225,6 @@ pub fn copies() {
     assert_none(complaints);
 }
 
-#[allow(dead_code)]
 pub fn languages() {
     let browser = Browser::open();
     let link = "return document.querySelector('a.language')?.href ?? null";
@@ -245,7 +243,6 @@ pub fn languages() {
 }
 
 /// Nothing of the preface and the first lesson is left in English.
-#[allow(dead_code)]
 pub fn translated() {
     for (language, _) in press::TRANSLATIONS {
         assert_none(press::untranslated(language).unwrap_or_else(|error| panic!("{error:#}")));
