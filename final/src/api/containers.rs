@@ -6,6 +6,7 @@ use axum::extract::{Path, State};
 use axum::http::{Request, Response, StatusCode};
 use bollard_stubs::models::{ContainerCreateBody, ContainerCreateResponse};
 
+use super::detach::DetachKeys;
 use super::hijack::{self, MULTIPLEXED, RAW};
 use super::params::Params;
 use super::{App, blocking};
@@ -183,8 +184,14 @@ pub async fn attach(
     };
     let container = app.containers.find(&id)?;
     let content_type = if container.record.tty() { RAW } else { MULTIPLEXED };
+    let keys = DetachKeys::parse(params.text("detachKeys").unwrap_or_default());
+    let keys = keys.map_err(|why| Error::bad_parameter(format!("Invalid detach keys: {why}")))?;
     let stream = attach::attach(&app, &container, streams)?;
-    Ok(hijack::hijack(request, content_type, stream))
+    let detach = (container.record.tty() && streams.stdin).then(|| hijack::Detach {
+        keys,
+        tell: Box::new(move || app.events.tell_container(&container.dir, "detach", &[])),
+    });
+    Ok(hijack::hijack(request, content_type, detach, stream))
 }
 
 /// `GET /containers/{id}/logs`

@@ -38,9 +38,12 @@ impl IntoResponse for Error {
             Kind::Conflict => StatusCode::CONFLICT,
             // It has no body, by RFC 9110.
             Kind::NotModified => return StatusCode::NOT_MODIFIED.into_response(),
+            // A program that is not there or cannot be run is the asker's mistake.
+            Kind::System if matches!(self.exit_code, 126 | 127) => StatusCode::BAD_REQUEST,
             Kind::System => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        (status, Json(ErrorBody { message: self.message, exit_code: self.exit_code }))
-            .into_response()
+        // By this word docker's command line knows that its exit code is 126.
+        let message = self.message.replace(": Permission denied", ": permission denied");
+        (status, Json(ErrorBody { message, exit_code: self.exit_code })).into_response()
     }
 }

@@ -9,6 +9,7 @@ use bollard_stubs::models::{ExecConfig, ExecInspectResponse, ExecStartConfig, Id
 use http_body_util::BodyExt;
 
 use super::containers::{parse, size};
+use super::detach::DetachKeys;
 use super::hijack::{self, MULTIPLEXED, RAW};
 use super::params::Params;
 use super::{App, blocking};
@@ -40,7 +41,11 @@ pub async fn start(
     let Some(stream) = stream else { return Ok(StatusCode::OK.into_response()) };
     let content_type = if tty { RAW } else { MULTIPLEXED };
     let stream = async move { tokio::net::UnixStream::from_std(stream).ok() };
-    Ok(hijack::hijack(Request::from_parts(head, Body::empty()), content_type, stream))
+    let detach = tty.then(|| hijack::Detach {
+        keys: DetachKeys::parse("").expect("the default"),
+        tell: Box::new(|| {}),
+    });
+    Ok(hijack::hijack(Request::from_parts(head, Body::empty()), content_type, detach, stream))
 }
 
 /// `POST /exec/{id}/resize`

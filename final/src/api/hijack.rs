@@ -1,71 +1,148 @@
 //! Raw streams: an HTTP connection that stops being one.
 //!
-//! `attach` and `exec start` answer 101 (or 200, to old clients) and from then on
-//! the connection carries the container's input and output: as they are with a
-//! terminal, in frames without.
+//! `attach` and `exec start` answer 101 and from then on the connection carries the
+//! container's input and output: as they are with a terminal, in frames without. A
+//! client that asks for no upgrade gets the output as the body of a 200, and its own
+//! body is the input.
+
+use std::convert::Infallible;
+use std::io;
 
 use axum::body::Body;
 use axum::http::header::{CONNECTION, CONTENT_TYPE, UPGRADE};
 use axum::http::{HeaderValue, Request, Response, StatusCode};
+use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+
+use super::detach::DetachKeys;
 
 /// The content type of a stream with a terminal: bytes as they are.
 pub const RAW: &str = "application/vnd.docker.raw-stream";
 /// The content type of a stream without: frames of an 8-byte header and a payload.
 pub const MULTIPLEXED: &str = "application/vnd.docker.multiplexed-stream";
 
-/// Answers with an upgrade, and joins the connection to what `stream` becomes.
+/// What is read at once.
+const CHUNK: usize = 64 * 1024;
+
+/// Leaving a container by keys.
+pub struct Detach {
+    /// Which keys.
+    pub keys: DetachKeys,
+    /// Whom to tell of it.
+    pub tell: Box<dyn FnOnce() + Send>,
+}
+
+/// Joins the client to what `stream` becomes. A terminal's client may `detach`.
 ///
 /// `stream` may take its time: an attach before the start waits for the start.
 pub fn hijack(
     request: Request<Body>,
     content_type: &'static str,
+    detach: Option<Detach>,
     stream: impl Future<Output = Option<UnixStream>> + Send + 'static,
 ) -> Response<Body> {
-    let wants_upgrade = request.headers().contains_key(UPGRADE);
+    let head = Response::builder().header(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    if !request.headers().contains_key(UPGRADE) {
+        let body = Body::from_stream(output(request.into_body(), stream));
+        return head.body(body).expect("a fixed head");
+    }
     let upgrade = hyper::upgrade::on(request);
     tokio::spawn(async move {
         let (Ok(upgraded), Some(stream)) = tokio::join!(upgrade, stream) else { return };
-        join(TokioIo::new(upgraded), stream).await;
+        join(TokioIo::new(upgraded), stream, detach).await;
     });
-    let mut response = Response::new(Body::empty());
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    if wants_upgrade {
-        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-        headers.insert(UPGRADE, HeaderValue::from_static("tcp"));
-        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    }
-    response
+    let head = head.status(StatusCode::SWITCHING_PROTOCOLS);
+    let head = head.header(CONNECTION, "Upgrade").header(UPGRADE, "tcp");
+    head.body(Body::empty()).expect("a fixed head")
 }
 
-/// Carries bytes both ways until the program's output ends. The end of the client's
-/// input is passed on, and is no reason to stop.
-async fn join(client: impl AsyncRead + AsyncWrite, stream: UnixStream) {
+/// Carries bytes both ways until the program's output ends, or the client detaches.
+/// The end of the client's input is passed on, and is no reason to stop.
+async fn join(client: impl AsyncRead + AsyncWrite, stream: UnixStream, detach: Option<Detach>) {
     let (input, mut to_client) = tokio::io::split(client);
     let (output, mut to_program) = stream.into_split();
-    let (mut input, mut output) = (buffered(input), buffered(output));
+    let mut output = BufReader::with_capacity(CHUNK, output);
     let feed = async {
-        let _ = copy(&mut input, &mut to_program).await;
+        match detach {
+            None => {
+                let mut input = BufReader::with_capacity(CHUNK, input);
+                let _ = tokio::io::copy_buf(&mut input, &mut to_program).await;
+            }
+            Some(detach) => {
+                if let Ok(true) = feed_until_detached(input, &mut to_program, detach).await {
+                    return;
+                }
+            }
+        }
         let _ = to_program.shutdown().await;
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        _ = copy(&mut output, &mut to_client) => {}
+        _ = tokio::io::copy_buf(&mut output, &mut to_client) => {}
         () = feed => {}
     }
     let _ = to_client.shutdown().await;
 }
 
-fn buffered<R: AsyncRead>(from: R) -> BufReader<R> {
-    BufReader::with_capacity(64 * 1024, from)
+/// True if the client has typed the keys.
+async fn feed_until_detached(
+    mut input: impl AsyncRead + Unpin,
+    to_program: &mut OwnedWriteHalf,
+    Detach { mut keys, tell }: Detach,
+) -> io::Result<bool> {
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        let length = input.read(&mut buffer).await?;
+        if length == 0 {
+            return Ok(false);
+        }
+        let (bytes, detached) = keys.filter(&buffer[..length]);
+        to_program.write_all(&bytes).await?;
+        if detached {
+            tell();
+            return Ok(true);
+        }
+    }
 }
 
-async fn copy(
-    from: &mut (impl AsyncBufRead + Unpin),
-    to: &mut (impl AsyncWrite + Unpin),
-) -> std::io::Result<()> {
-    tokio::io::copy_buf(from, to).await.map(drop)
+/// The output as a body, while `input` is passed on.
+fn output(
+    input: Body,
+    stream: impl Future<Output = Option<UnixStream>> + Send + 'static,
+) -> impl futures_util::Stream<Item = io::Result<Vec<u8>>> + Send + 'static {
+    let open = async move {
+        let (output, to_program) = stream.await?.into_split();
+        tokio::spawn(feed_body(input, to_program));
+        Some(output)
+    };
+    let chunks = async |output: Option<OwnedReadHalf>| {
+        let mut output = output?;
+        let mut chunk = vec![0; CHUNK];
+        match output.read(&mut chunk).await {
+            Ok(0) => None,
+            Ok(length) => {
+                chunk.truncate(length);
+                Some((Ok(chunk), Some(output)))
+            }
+            Err(error) => Some((Err(error), None)),
+        }
+    };
+    futures_util::StreamExt::flatten(futures_util::stream::once(async move {
+        futures_util::stream::unfold(open.await, chunks)
+    }))
+}
+
+async fn feed_body(mut input: Body, mut to_program: OwnedWriteHalf) -> Result<(), Infallible> {
+    while let Some(Ok(frame)) = input.frame().await {
+        if let Ok(data) = frame.into_data()
+            && to_program.write_all(&data).await.is_err()
+        {
+            break;
+        }
+    }
+    let _ = to_program.shutdown().await;
+    Ok(())
 }

@@ -5,6 +5,7 @@
 pub mod archive;
 pub mod change;
 pub mod containers;
+mod detach;
 pub mod error;
 pub mod events;
 pub mod exec;

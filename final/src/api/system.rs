@@ -3,13 +3,13 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::IntoResponse;
-use bollard_stubs::models::{
-    SystemInfo, SystemVersion, SystemVersionComponents, SystemVersionPlatform,
-};
+use bollard_stubs::models::{SystemVersion, SystemVersionComponents, SystemVersionPlatform};
 use nix::sys::utsname::uname;
 
 use super::{API_VERSION, App, MIN_API_VERSION, blocking};
 use crate::engine::error::Result;
+use crate::engine::info;
+use crate::shape::{self, Ordered};
 
 /// `GET /_ping`
 pub async fn ping() -> impl IntoResponse {
@@ -62,28 +62,9 @@ pub async fn version() -> Json<SystemVersion> {
 }
 
 /// `GET /info`
-pub async fn info(State(app): State<App>) -> Result<Json<SystemInfo>> {
-    blocking(move || {
-        let count = app.containers.count()?;
-        let images = app.images.list()?.len();
-        Ok(SystemInfo {
-            containers: Some(count.all),
-            containers_running: Some(count.running),
-            containers_paused: Some(count.paused),
-            containers_stopped: Some(count.all - count.running - count.paused),
-            images: Some(images as i64),
-            driver: Some("overlay".into()),
-            docker_root_dir: Some(app.root.data().display().to_string()),
-            kernel_version: Some(kernel_release()),
-            operating_system: Some("Linux".into()),
-            os_type: Some("linux".into()),
-            server_version: Some(env!("CARGO_PKG_VERSION").into()),
-            ncpu: std::thread::available_parallelism().ok().map(|n| n.get() as i64),
-            ..Default::default()
-        })
-    })
-    .await
-    .map(Json)
+pub async fn info(State(app): State<App>) -> Result<Json<Ordered>> {
+    let info = blocking(move || info::info(&app)).await?;
+    Ok(Json(shape::complete("Info", &info)))
 }
 
 fn kernel_release() -> String {

@@ -26,7 +26,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::api;
-use crate::engine::Engine;
+use crate::engine::{Engine, revive};
 use crate::runtime::shim;
 use crate::store::{Lock, Root};
 use listen::Listener;
@@ -77,12 +77,20 @@ async fn serve(root: Root, args: DaemonArgs) -> Result<()> {
     tokio::spawn(reap_shims()?);
 
     let engine = Arc::new(Engine::open(root)?);
-    let router = api::router(engine);
+    let again = {
+        let engine = engine.clone();
+        tokio::task::spawn_blocking(move || revive::settle(&engine)).await?
+    };
+    let router = api::router(engine.clone());
     let (busy, mut waiting) = watch::channel(0);
     let busy = api::Busy(Arc::new(busy));
     for (listener, host) in listeners.iter().zip(&hosts) {
         eprintln!("coracle: listening on {host}");
         tokio::spawn(listener.accept(router.clone(), busy.clone()));
+    }
+    for container in again {
+        let engine = engine.clone();
+        tokio::task::spawn_blocking(move || revive::start(&engine, &container));
     }
     let [term, int] = &mut ending;
     tokio::select! {

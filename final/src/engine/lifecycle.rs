@@ -10,7 +10,7 @@ use super::error::{Error, Result};
 use super::{attach, instructions, network};
 use crate::runtime::shim::{self, Shim};
 use crate::runtime::signal;
-use crate::store::Status;
+use crate::store::{State, Status};
 
 /// How often a state on disk that nobody announces is looked at.
 const POLL: Duration = Duration::from_millis(20);
@@ -40,10 +40,25 @@ pub fn start(engine: &Engine, id: &str, explain: bool) -> Result<Option<Vec<u8>>
         shim.start()?;
         Ok(birth)
     });
-    if started.is_err() {
+    if let Err(error) = &started {
         attach::forget_pending(&engine.containers, id);
+        note_failure(engine, &container, error);
     }
     started
+}
+
+/// What could not be started says so, or goes if it was to go at its end.
+fn note_failure(engine: &Engine, container: &Container, error: &Error) {
+    if container.record.auto_remove() {
+        let _ = super::remove::put_away(engine, container, true);
+        return;
+    }
+    let Ok(state) = container.state() else { return };
+    if !state.is_alive() && state.error.is_none() {
+        let exit_code = Some(error.exit_code.into());
+        let state = State { exit_code, error: Some(error.message.clone()), ..state };
+        let _ = container.dir.set_state(&state, false);
+    }
 }
 
 /// The shim of a container that runs.

@@ -37,7 +37,10 @@ pub fn rename(engine: &Engine, id: &str, name: &str) -> Result<()> {
         return Err(error);
     }
     network::renamed(engine, &container)?;
-    Ok(all.release(&old, &container.record.id)?)
+    all.release(&old, &container.record.id)?;
+    let old = format!("/{old}");
+    engine.events.tell_container(&container.dir, "rename", &[("oldName", &old)]);
+    Ok(())
 }
 
 /// The record, and the name that a container takes along when it goes at its end.

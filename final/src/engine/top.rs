@@ -22,6 +22,7 @@ pub fn top(engine: &Engine, id: &str, options: &str) -> Result<ContainerTopRespo
     }
     let pids = container.pids(&state)?;
     let text = ps(options, &pids)?;
+    engine.events.tell_container(&container.dir, "top", &[]);
     parse(&text, &pids)
 }
 

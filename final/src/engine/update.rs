@@ -46,6 +46,7 @@ pub fn update(engine: &Engine, id: &str, body: ContainerUpdateBody) -> Result<Ve
         container.record.host_config = old;
         return Err(cannot(error));
     }
+    engine.events.tell_container(&container.dir, "update", &[]);
     Ok(Vec::new())
 }
 

@@ -100,6 +100,14 @@ impl Volumes {
         Ok(())
     }
 
+    /// Gives back what containers hold that are not there any more.
+    pub fn reconcile(&self, root: &Root) -> Result<()> {
+        if self.root.join("volumes").exists() {
+            self.open()?.reconcile(|id| root.container(id).path().exists())?;
+        }
+        Ok(())
+    }
+
     fn names(&self, volumes: &volumes::Volumes) -> Result<HashSet<String>> {
         Ok(volumes.list()?.into_iter().map(|record| record.name).collect())
     }

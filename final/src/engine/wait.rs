@@ -1,6 +1,7 @@
 //! Waiting for a container's end.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use bollard_stubs::models::{ContainerWaitExitError, ContainerWaitResponse};
 use cgroups::OutOfMemory;
@@ -56,46 +57,80 @@ pub struct Ended {
 pub struct Waiter {
     container: Container,
     condition: Condition,
+    /// How it was when the waiting began, if that could be read.
+    before: Option<State>,
     stream: Option<std::pin::Pin<Box<dyn Future<Output = Option<UnixStream>> + Send>>>,
 }
+
+/// How often a folder is looked at that nobody announces the end of.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Begins to wait: what happens from here on is not missed.
 pub fn waiter(engine: &Engine, id: &str, condition: Condition) -> Result<Waiter> {
     let container = engine.containers.find(id)?;
+    let before = container.state()?;
     let stream: Option<std::pin::Pin<Box<dyn Future<Output = _> + Send>>> =
-        if condition == Condition::NotRunning && !container.state()?.is_alive() {
+        if condition == Condition::NotRunning && !before.is_alive() {
             None
         } else {
             Some(Box::pin(attach::connect(&engine.containers, &container, Wish::Wait)?))
         };
-    Ok(Waiter { container, condition, stream })
+    Ok(Waiter { container, condition, before: Some(before), stream })
 }
 
 impl Waiter {
     /// The exit code, when it is known.
-    pub async fn finish(self) -> Ended {
-        let Some(stream) = self.stream else { return self.container.ended() };
-        match stream.await {
-            Some(stream) => {
-                let state = hear(stream, self.condition).await;
-                state
-                    .map(|state| self.container.ended_as(state))
-                    .unwrap_or_else(|| self.container.ended())
+    pub async fn finish(mut self) -> Ended {
+        let Some(stream) = self.stream.take() else { return self.container.ended() };
+        let state = match self.condition {
+            Condition::Removed => self.until_removed(stream).await,
+            _ => match stream.await {
+                Some(stream) => hear(stream, self.condition).await,
+                None => None,
+            },
+        };
+        state.map_or_else(|| self.container.ended(), |state| self.container.ended_as(state))
+    }
+
+    /// Its last state before it was removed: by its shim, or by anybody.
+    async fn until_removed(
+        &mut self,
+        stream: impl Future<Output = Option<UnixStream>>,
+    ) -> Option<State> {
+        let path = self.container.dir.path().to_owned();
+        let gone = async {
+            while path.exists() {
+                tokio::time::sleep(LOOK).await;
             }
-            None => self.container.ended(),
-        }
+        };
+        tokio::pin!(gone);
+        let connected = tokio::select! {
+            stream = stream => stream,
+            () = &mut gone => None,
+        };
+        let heard = match connected {
+            Some(stream) => hear(stream, Condition::Removed).await,
+            None => None,
+        };
+        let last = heard.or_else(|| self.container.state().ok().filter(|_| path.exists()));
+        gone.await;
+        last.or_else(|| self.before.take())
     }
 }
 
-/// The shim says how it ended in a line, and closes when all is put away.
+/// The shim says how it ended in a line, and closes when all is put away. One that
+/// starts its program again says a line for every end.
 async fn hear(mut stream: UnixStream, condition: Condition) -> Option<State> {
     let mut said = Vec::new();
     while condition == Condition::Removed || !said.ends_with(b"\n") {
-        if stream.read_buf(&mut said).await.ok()? == 0 {
-            break;
+        // One that was killed may break off instead of closing.
+        match stream.read_buf(&mut said).await {
+            Ok(0) | Err(_) => break,
+            Ok(_) => {}
         }
     }
-    match serde_json::from_slice(&said).ok()? {
+    let last = said.split(|byte| *byte == b'\n').rfind(|line| !line.is_empty())?;
+    match serde_json::from_slice(last).ok()? {
         Answer::State(state) => Some(state),
         Answer::Done | Answer::Error(_) => None,
     }

@@ -1,0 +1,72 @@
+//! What a daemon does when it begins: puts in order what was killed, and starts again
+//! what is to run.
+
+use super::Engine;
+use super::containers::Container;
+use super::lifecycle;
+use super::sweep;
+use crate::store::{Asked, State, Status};
+
+/// Puts everything in order that an engine, a shim or the machine has left half-way.
+/// What cannot be put in order now is no reason not to serve.
+///
+/// Those that are to run again.
+pub fn settle(engine: &Engine) -> Vec<Container> {
+    sweep::sweep(engine);
+    let _ = engine.volumes.reconcile(&engine.root);
+    let _ = engine.images.store().and_then(|store| Ok(store.settle()?));
+    // A look at a state is what tidies up behind a dead shim.
+    let all = engine.containers.all().unwrap_or_default();
+    let ended = |container: &Container| {
+        let state = container.state();
+        state.is_ok_and(|state| wants_to_run(&Asked::of(&container.dir), &state))
+    };
+    all.into_iter().filter(ended).collect()
+}
+
+/// Starts a container again that was running when the machine, or its shim, went down.
+pub fn start(engine: &Engine, container: &Container) {
+    // Why it does not start is in its state, as for any other start.
+    let _ = lifecycle::start(engine, &container.record.id, false);
+}
+
+/// Docker's rules for a daemon that begins. Stopping a container by hand is a reason
+/// only with `unless-stopped`.
+fn wants_to_run(asked: &Asked, state: &State) -> bool {
+    let policy = asked.host_config.restart_policy.clone().unwrap_or_default();
+    let failed = state.exit_code != Some(0);
+    let limit = policy.maximum_retry_count.unwrap_or(0);
+    matches!(state.status, Status::Exited | Status::Dead)
+        && match policy.name.as_deref() {
+            Some("always") => true,
+            Some("unless-stopped") => !state.stopped_by_hand,
+            Some("on-failure") => failed && (limit <= 0 || i64::from(state.restart_count) < limit),
+            _ => false,
+        }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wants(policy: &str, state: State) -> bool {
+        let record = serde_json::json!({ "host_config": { "RestartPolicy": { "Name": policy } } });
+        let asked = serde_json::from_value(record).unwrap();
+        wants_to_run(&asked, &state)
+    }
+
+    #[test]
+    fn what_was_stopped_by_hand_stays_so_unless_it_is_always_to_run() {
+        let ended = |stopped_by_hand| State {
+            status: Status::Exited,
+            exit_code: Some(0),
+            stopped_by_hand,
+            ..State::default()
+        };
+        assert!(wants("always", ended(true)) && wants("unless-stopped", ended(false)));
+        assert!(!wants("unless-stopped", ended(true)) && !wants("no", ended(false)));
+        assert!(!wants("on-failure", ended(false)) && !wants("always", State::default()));
+        let dead = State { status: Status::Dead, exit_code: Some(137), ..State::default() };
+        assert!(wants("on-failure", dead));
+    }
+}
