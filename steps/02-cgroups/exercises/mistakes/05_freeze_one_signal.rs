@@ -11,7 +11,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cgroups::{Cgroup, DevicePolicy, Limits, Mounts, Tree};
 use namespaces::cli::exit_with;
@@ -71,18 +71,21 @@ impl Freezer {
 const SCRIPT: &str = "dots() { while :; do printf . >>$1; sleep 0.05; done; }; \
     dots one & dots two";
 
-/// True if both files grow while one waits a little.
-fn is_alive(folder: &Path) -> Vec<&'static str> {
+/// Those of the two files that grow, looked at until both do, or patience ends.
+fn alive(folder: &Path, patience: Duration) -> Vec<&'static str> {
     let length = |name: &str| fs::metadata(folder.join(name)).map_or(0, |file| file.len());
     let names = ["one", "two"];
     let before = names.map(length);
-    std::thread::sleep(Duration::from_millis(400));
-    names
-        .into_iter()
-        .zip(before)
-        .filter(|(name, before)| length(name) > *before)
-        .map(|(n, _)| n)
-        .collect()
+    let end = Instant::now() + patience;
+    loop {
+        let pairs = names.into_iter().zip(before);
+        let growing = pairs.filter(|(name, before)| length(name) > *before);
+        let growing: Vec<_> = growing.map(|(name, _)| name).collect();
+        if growing.len() == names.len() || Instant::now() > end {
+            return growing;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 fn main() {
@@ -98,10 +101,11 @@ fn run() -> Result<u8> {
     let namespaces = Namespaces::none().and(libc::CLONE_NEWPID);
     let running = Container::new(process).with(namespaces).with(group).start()?;
     let freezer = Freezer::of(running.pid())?;
-    println!("at first these are alive: {:?}", is_alive(&folder));
+    let (long, short) = (Duration::from_secs(10), Duration::from_millis(1200));
+    println!("at first these are alive: {:?}", alive(&folder, long));
     freezer.freeze()?;
-    println!("frozen, these are alive: {:?}", is_alive(&folder));
+    println!("frozen, these are alive: {:?}", alive(&folder, short));
     freezer.thaw()?;
-    println!("thawed, these are alive: {:?}", is_alive(&folder));
+    println!("thawed, these are alive: {:?}", alive(&folder, long));
     Ok(0)
 }
