@@ -9,7 +9,7 @@ use bollard_stubs::models::{ContainerCreateBody, ContainerCreateResponse};
 use super::detach::DetachKeys;
 use super::hijack::{self, MULTIPLEXED, RAW};
 use super::params::Params;
-use super::{App, blocking};
+use super::{App, blocking, words};
 use crate::engine::attach::{self, Streams};
 use crate::engine::create::create as create_container;
 use crate::engine::error::{Error, Result};
@@ -23,7 +23,7 @@ pub async fn create(
     params: Params,
     body: axum::body::Bytes,
 ) -> Result<(StatusCode, Json<ContainerCreateResponse>)> {
-    let body: ContainerCreateBody = parse(&body)?;
+    let body: ContainerCreateBody = words::parse(&body)?;
     let name = params.text("name").map(str::to_owned);
     let platform = params.text("platform").map(str::to_owned);
     let (id, warnings) =

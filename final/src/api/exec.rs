@@ -1,29 +1,36 @@
 //! `/containers/{id}/exec` and `/exec`.
 
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{Request, Response, StatusCode};
 use axum::response::IntoResponse;
-use bollard_stubs::models::{ExecConfig, ExecInspectResponse, ExecStartConfig, IdResponse};
+use bollard_stubs::models::{ExecConfig, ExecStartConfig};
 use http_body_util::BodyExt;
+use serde_json::{Value, json};
 
 use super::containers::{parse, size};
 use super::detach::DetachKeys;
 use super::hijack::{self, MULTIPLEXED, RAW};
 use super::params::Params;
-use super::{App, blocking};
+use super::{App, blocking, words};
 use crate::engine::error::{Error, Result};
+
+/// The query by which our own client asks to be refused by a status.
+pub const REFUSE: &str = "errors=status";
 
 /// `POST /containers/{id}/exec`
 pub async fn create(
     State(app): State<App>,
     Path(id): Path<String>,
     body: axum::body::Bytes,
-) -> Result<(StatusCode, Json<IdResponse>)> {
-    let config: ExecConfig = parse(&body)?;
+) -> Result<(StatusCode, Json<Value>)> {
+    let config: ExecConfig = words::parse(&body)?;
     let id = blocking(move || app.execs.create(&app.containers.find(&id)?, config)).await?;
-    Ok((StatusCode::CREATED, Json(IdResponse { id })))
+    Ok((StatusCode::CREATED, Json(json!({ "Id": id }))))
 }
 
 /// `POST /exec/{id}/start`
@@ -37,7 +44,15 @@ pub async fn start(
         body.collect().await.map_err(|_| Error::bad_parameter("the request's body broke off"))?;
     let config: ExecStartConfig = parse(&body.to_bytes())?;
     let detach = config.detach.unwrap_or(false);
-    let (tty, stream) = blocking(move || app.execs.start(&id, detach)).await?;
+    let plain = head.uri.query().is_some_and(|query| query.split('&').any(|one| one == REFUSE));
+    let started = blocking(move || match app.execs.start(&id, detach) {
+        Err(error) if !detach && !plain && cannot_run(&error) => {
+            let tty = app.execs.has_terminal(&id)?;
+            Ok((tty, Some(last_words(&error, tty)?)))
+        }
+        started => started,
+    });
+    let (tty, stream) = started.await?;
     let Some(stream) = stream else { return Ok(StatusCode::OK.into_response()) };
     let content_type = if tty { RAW } else { MULTIPLEXED };
     let stream = async move { tokio::net::UnixStream::from_std(stream).ok() };
@@ -46,6 +61,23 @@ pub async fn start(
         tell: Box::new(|| {}),
     });
     Ok(hijack::hijack(Request::from_parts(head, Body::empty()), content_type, detach, stream))
+}
+
+/// Not the engine failed, but what was to be run.
+fn cannot_run(error: &Error) -> bool {
+    matches!(error.exit_code, 126 | 127)
+}
+
+/// Docker has taken over the connection by then: the error is all that the program says,
+/// and its exit code is found by asking for it.
+fn last_words(error: &Error, tty: bool) -> std::io::Result<UnixStream> {
+    let text = format!("{error}\r\n");
+    let length = (text.len() as u32).to_be_bytes();
+    let head: &[u8] = if tty { &[] } else { &[[1, 0, 0, 0], length].concat() };
+    let (mut ours, theirs) = UnixStream::pair()?;
+    ours.write_all(&[head, text.as_bytes()].concat())?;
+    theirs.set_nonblocking(true)?;
+    Ok(theirs)
 }
 
 /// `POST /exec/{id}/resize`
@@ -59,9 +91,11 @@ pub async fn resize(
 }
 
 /// `GET /exec/{id}/json`
-pub async fn inspect(
-    State(app): State<App>,
-    Path(id): Path<String>,
-) -> Result<Json<ExecInspectResponse>> {
-    blocking(move || app.execs.inspect(&id)).await.map(Json)
+pub async fn inspect(State(app): State<App>, Path(id): Path<String>) -> Result<Json<Value>> {
+    let exec = blocking(move || app.execs.inspect(&id)).await?;
+    let mut exec = json!(exec);
+    // Docker has it from the beginning, as nothing.
+    let code = exec["ExitCode"].take();
+    exec["ExitCode"] = code;
+    Ok(Json(exec))
 }

@@ -7,17 +7,24 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::http::header::{CONNECTION, CONTENT_TYPE, UPGRADE};
 use axum::http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::BodyExt;
+use hyper::upgrade::Parts;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::detach::DetachKeys;
+use crate::runtime::unread_by_peer;
+
+/// How long a client may take to read the head of an answer.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// The content type of a stream with a terminal: bytes as they are.
 pub const RAW: &str = "application/vnd.docker.raw-stream";
@@ -52,17 +59,47 @@ pub fn hijack(
     let upgrade = hyper::upgrade::on(request);
     tokio::spawn(async move {
         let (Ok(upgraded), Some(stream)) = tokio::join!(upgrade, stream) else { return };
-        join(TokioIo::new(upgraded), stream, detach).await;
+        match upgraded.downcast::<TokioIo<UnixStream>>() {
+            Ok(Parts { io, read_buf, .. }) => {
+                let client = io.into_inner();
+                head_is_taken(&client).await;
+                let (input, output) = client.into_split();
+                join(read_buf.chain(input), output, stream, detach).await;
+            }
+            Err(upgraded) => {
+                let (input, output) = tokio::io::split(TokioIo::new(upgraded));
+                join(input, output, stream, detach).await;
+            }
+        }
     });
     let head = head.status(StatusCode::SWITCHING_PROTOCOLS);
     let head = head.header(CONNECTION, "Upgrade").header(UPGRADE, "tcp");
     head.body(Body::empty()).expect("a fixed head")
 }
 
+/// Waits until the client has read the head of the answer. Some read that through a
+/// buffer, and what follows past it: output that is already there would be in the
+/// buffer, and be lost. Our own client knows better, and is not waited for.
+async fn head_is_taken(client: &UnixStream) {
+    let begin = Instant::now();
+    let waits = || unread_by_peer(client.as_fd()).is_ok_and(|bytes| bytes > 0);
+    while !super::is_alone() && begin.elapsed() < PATIENCE && waits() {
+        // Mostly it is a matter of microseconds.
+        match begin.elapsed() < Duration::from_micros(300) {
+            true => tokio::task::yield_now().await,
+            false => tokio::time::sleep(Duration::from_millis(1)).await,
+        }
+    }
+}
+
 /// Carries bytes both ways until the program's output ends, or the client detaches.
 /// The end of the client's input is passed on, and is no reason to stop.
-async fn join(client: impl AsyncRead + AsyncWrite, stream: UnixStream, detach: Option<Detach>) {
-    let (input, mut to_client) = tokio::io::split(client);
+async fn join(
+    input: impl AsyncRead + Unpin,
+    mut to_client: impl AsyncWrite + Unpin,
+    stream: UnixStream,
+    detach: Option<Detach>,
+) {
     let (output, mut to_program) = stream.into_split();
     let mut output = BufReader::with_capacity(CHUNK, output);
     let feed = async {

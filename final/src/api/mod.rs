@@ -18,6 +18,7 @@ pub mod prune;
 pub mod system;
 mod versions;
 pub mod volumes;
+mod words;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -152,11 +153,16 @@ pub fn serve_alone() {
     ALONE.store(true, Ordering::Relaxed);
 }
 
+/// Whether it does.
+pub fn is_alone() -> bool {
+    ALONE.load(Ordering::Relaxed)
+}
+
 /// Runs what blocks (the disk, the kernel) where it does not hold up other requests.
 pub async fn blocking<T: Send + 'static>(
     act: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    if ALONE.load(Ordering::Relaxed) {
+    if is_alone() {
         return act();
     }
     match tokio::task::spawn_blocking(act).await {

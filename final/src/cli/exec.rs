@@ -11,6 +11,7 @@ use namespaces::cli::ProcessArgs;
 use super::attach;
 use super::run;
 use super::streams::{self, Wiring};
+use crate::api::exec::REFUSE;
 use crate::client::{Client, Refused, encode};
 
 /// `exec`
@@ -60,7 +61,7 @@ pub async fn exec(client: &Client, args: ExecArgs) -> Result<ExitCode> {
         tty: Some(args.process.tty),
         console_size: None,
     };
-    let path = format!("/exec/{}/start", created.id);
+    let path = format!("/exec/{}/start?{REFUSE}", created.id);
     let body = Some(serde_json::to_vec(&start)?);
     if args.detach {
         client.send(Method::POST, &path, body, false).await?;

@@ -190,7 +190,7 @@ fn cgroup_path(record: &Record) -> PathBuf {
 }
 
 /// The API's body is Docker's `Config` with `HostConfig` in it.
-fn take_apart(
+pub fn take_apart(
     mut body: ContainerCreateBody,
 ) -> (ContainerConfig, HostConfig, Option<NetworkingConfig>) {
     let host = body.host_config.take().unwrap_or_default();

@@ -78,7 +78,18 @@ impl std::error::Error for Error {}
 
 impl From<namespaces::Error> for Error {
     fn from(error: namespaces::Error) -> Self {
-        Self { kind: Kind::System, exit_code: error.exit_code, message: error.to_string() }
+        let mut message = error.to_string();
+        let mut kind = Kind::System;
+        // Who asked for a program that cannot be run made the mistake. Docker's clients
+        // look for the errno in Go's words, which begin small.
+        if matches!(error.exit_code, 126 | 127) {
+            kind = Kind::BadParameter;
+            if let Some(errno) = error.errno {
+                let words = nix::errno::Errno::from_raw(errno).desc();
+                message = message.replacen(words, &words.to_lowercase(), 1);
+            }
+        }
+        Self { kind, exit_code: error.exit_code, message }
     }
 }
 

@@ -158,6 +158,11 @@ impl Execs {
         Ok((instructions.terminal, (!detach).then_some(stream)))
     }
 
+    /// True if it has a terminal.
+    pub fn has_terminal(&self, id: &str) -> Result<bool> {
+        Ok(self.find(id)?.instructions.terminal)
+    }
+
     /// Tells its terminal its size, in characters.
     pub fn resize(&self, id: &str, height: u16, width: u16) -> Result<()> {
         Ok(Shim::connect(&self.find(id)?.exec)?.resize(height, width)?)

@@ -23,6 +23,7 @@ pub use instructions::{AutoRemove, ExecInstructions, Instructions, NetworkPlan, 
 pub use limits::{check as check_limits, update as update_limits};
 pub use reconcile::{Found, reconcile};
 pub use spec::{DEFAULT_CAPABILITIES, default_spec, device_rule, docker_capabilities};
+pub use sys::unread_by_peer;
 pub use sysctls::check as check_sysctls;
 
 /// The chapter of the book on capabilities, seccomp and the rest of the hardening.

@@ -92,6 +92,15 @@ pub(super) fn set_window_size(terminal: BorrowedFd, rows: u16, columns: u16) -> 
     Errno::result(done).map(drop)
 }
 
+/// How much of what was written to a unix socket its peer has not read yet, by the
+/// kernel's measure of memory: unix(7), SIOCOUTQ.
+pub fn unread_by_peer(socket: BorrowedFd) -> Result<usize, Errno> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the kernel writes a number there. SIOCOUTQ has the value of TIOCOUTQ.
+    let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    Errno::result(done).map(|_| bytes.max(0) as usize)
+}
+
 /// The first place of a byte: memchr(3), which looks at 32 bytes at a time.
 pub(super) fn find(byte: u8, bytes: &[u8]) -> Option<usize> {
     // SAFETY: reads `len` bytes at most, which are there.

@@ -26,7 +26,7 @@ use super::peer::{Peer, Role};
 use super::protocol::{Answer, Exec};
 use crate::runtime::container::{self, Inherited};
 use crate::runtime::{ExecInstructions, sys};
-use crate::store::{self, ContainerDir, Lock};
+use crate::store::{self, ContainerDir, Lock, State, Status, now};
 
 /// The execs of one container.
 pub struct Execs {
@@ -90,6 +90,7 @@ impl Execs {
         let mut ready = match self.create(&exec.id, pid) {
             Ok(ready) => ready,
             Err(error) => {
+                self.note_failure(&exec.id, &error);
                 peer.answer(&Answer::Error(error));
                 return 125;
             }
@@ -100,6 +101,19 @@ impl Execs {
             ready.adopt(peer);
         }
         ready.own().map_or(125, |()| 0)
+    }
+
+    /// Whoever asks for the exit code later hears that of the failure.
+    fn note_failure(&self, id: &str, error: &Error) {
+        let state = State {
+            status: Status::Exited,
+            exit_code: Some(error.exit_code.into()),
+            error: Some(error.to_string()),
+            finished_at: Some(now()),
+            ..State::default()
+        };
+        // Who cannot be told here is told over the connection.
+        let _ = self.container.exec(id).set_state(&state, false);
     }
 
     /// Brings the exec to the brink.

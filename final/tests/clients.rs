@@ -1,0 +1,249 @@
+//! The API as other clients than our own speak it: over a socket, byte by byte.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::process::Child;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use testkit::{Needs, wait_until};
+
+#[path = "cli/engine.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod engine;
+
+use engine::Engine;
+
+const ROOT: &[Needs] = &[Needs::Root, Needs::Overlay];
+
+fn main() {
+    macro_rules! tests {
+        ($($needs:ident $name:ident),* $(,)?) => {
+            vec![$(testkit::test(stringify!($name), $needs, $name)),*]
+        };
+    }
+    testkit::main(tests![
+        ROOT what_says_nothing_in_particular_is_taken,
+        ROOT an_exec_is_told_in_dockers_shape,
+        ROOT a_program_that_cannot_be_run_is_the_askers_mistake,
+        ROOT output_comes_when_the_head_of_the_answer_was_read,
+        ROOT output_is_a_body_for_who_asks_for_no_upgrade,
+        ROOT info_tells_what_clients_look_for,
+    ])
+}
+
+/// An engine that listens.
+struct Daemon {
+    engine: Engine,
+    process: Child,
+}
+
+impl Daemon {
+    fn start() -> Self {
+        let engine = Engine::new();
+        let process = engine.command(&["daemon"]).spawn().expect("start the daemon");
+        let daemon = Self { engine, process };
+        let up = || UnixStream::connect(daemon.socket()).is_ok();
+        assert!(wait_until(Duration::from_secs(20), up), "the daemon does not listen");
+        // The built-in image, made of this machine's programs.
+        assert_eq!(daemon.ask("POST", "/images/create?fromImage=host", Value::Null).0, 200);
+        daemon
+    }
+
+    fn socket(&self) -> std::path::PathBuf {
+        self.engine.root.path().join("run/coracle.sock")
+    }
+
+    /// Sends a request, and leaves its answer to be read.
+    fn send(&self, method: &str, path: &str, more: &str, body: &Value) -> UnixStream {
+        let mut stream = UnixStream::connect(self.socket()).unwrap();
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let head = format!(
+            "{method} /v1.43{path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n{more}\r\n",
+            body.len()
+        );
+        stream.write_all((head + &body).as_bytes()).unwrap();
+        stream
+    }
+
+    /// The status and the body of an answer.
+    fn ask(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
+        let stream = self.send(method, path, "Connection: close\r\n", &body);
+        let (status, head, mut rest) = head(stream);
+        let mut text = String::new();
+        rest.read_to_string(&mut text).unwrap();
+        if head.contains("transfer-encoding: chunked") {
+            text = text.split("\r\n").skip(1).step_by(2).collect();
+        }
+        (status, serde_json::from_str(&text).unwrap_or(Value::Null))
+    }
+
+    /// Ends it, and looks at what it leaves.
+    #[track_caller]
+    fn end(mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        self.engine.assert_nothing_left();
+    }
+
+    /// A container that runs this.
+    fn container(&self, words: &[&str]) -> String {
+        let body = json!({ "Image": "host", "Cmd": words,
+            "HostConfig": { "NetworkMode": "none", "CgroupParent": self.engine.word } });
+        let (status, answer) = self.ask("POST", "/containers/create", body);
+        assert_eq!(status, 201, "{answer}");
+        answer["Id"].as_str().unwrap().to_owned()
+    }
+
+    /// An exec in a container that runs.
+    fn exec(&self, container: &str, words: &[&str]) -> String {
+        let body = json!({ "Cmd": words, "AttachStdout": true, "AttachStderr": true });
+        let (status, answer) = self.ask("POST", &format!("/containers/{container}/exec"), body);
+        assert_eq!(status, 201, "{answer}");
+        answer["Id"].as_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The status, the head in small letters, and what follows.
+fn head(stream: UnixStream) -> (u16, String, BufReader<UnixStream>) {
+    let mut stream = BufReader::new(stream);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        assert_ne!(stream.read_line(&mut head).unwrap(), 0, "{head}");
+    }
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, head.to_lowercase(), stream)
+}
+
+const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: tcp\r\n";
+
+fn what_says_nothing_in_particular_is_taken() {
+    let daemon = Daemon::start();
+    let body = json!({
+        "Image": "host", "Cmd": "true", "Entrypoint": null, "Env": null, "Labels": null,
+        "ExposedPorts": { "80/tcp": null }, "Volumes": { "/data": {} }, "Healthcheck": null,
+        "HostConfig": {
+            "Binds": null, "LogConfig": { "Type": "", "Config": {} }, "NetworkMode": "none",
+            "RestartPolicy": { "Name": "", "MaximumRetryCount": 0 }, "ConsoleSize": [0, 0],
+            "CapAdd": null, "CgroupnsMode": "", "IpcMode": "", "PidMode": "", "UTSMode": "",
+            "Isolation": "", "ShmSize": 0, "Memory": 0, "NanoCpus": 0, "MemorySwappiness": -1,
+            "PidsLimit": 0, "OomKillDisable": false, "DeviceRequests": null, "Runtime": "",
+            "StorageOpt": {}, "Sysctls": {}, "MaskedPaths": null, "ReadonlyPaths": null,
+            "CgroupParent": daemon.engine.word,
+        },
+        "NetworkingConfig": { "EndpointsConfig": { "none": null } },
+    });
+    let (status, answer) = daemon.ask("POST", "/containers/create?name=plain", body);
+    assert_eq!((status, &answer["Warnings"]), (201, &json!([])), "{answer}");
+    assert_eq!(daemon.ask("POST", "/containers/plain/start", Value::Null).0, 204);
+    let (_, ended) = daemon.ask("POST", "/containers/plain/wait", Value::Null);
+    assert_eq!(ended["StatusCode"], 0, "{ended}");
+    assert_eq!(daemon.ask("DELETE", "/containers/plain?v=1", Value::Null).0, 204);
+    daemon.end();
+}
+
+fn an_exec_is_told_in_dockers_shape() {
+    let daemon = Daemon::start();
+    let box_ = daemon.container(&["sleep", "60"]);
+    daemon.ask("POST", &format!("/containers/{box_}/start"), Value::Null);
+    let exec = daemon.exec(&box_, &["sh", "-c", "exit 3"]);
+    let (_, before) = daemon.ask("GET", &format!("/exec/{exec}/json"), Value::Null);
+    assert_eq!(before.get("ExitCode"), Some(&Value::Null), "{before}");
+    assert_eq!((&before["Running"], &before["Pid"]), (&json!(false), &json!(0)));
+    let (status, _) = daemon.ask("POST", &format!("/exec/{exec}/start"), json!({ "Detach": true }));
+    assert_eq!(status, 200);
+    let ended = || daemon.ask("GET", &format!("/exec/{exec}/json"), Value::Null).1["ExitCode"] == 3;
+    assert!(wait_until(Duration::from_secs(20), ended));
+    daemon.ask("DELETE", &format!("/containers/{box_}?force=1"), Value::Null);
+    daemon.end();
+}
+
+fn a_program_that_cannot_be_run_is_the_askers_mistake() {
+    let daemon = Daemon::start();
+    // Docker's clients make an exit code of these words.
+    for (program, words) in [
+        ("nosuch", "executable file not found"),
+        ("/no", "no such file"),
+        ("/etc", "is a directory"),
+    ] {
+        let id = daemon.container(&[program]);
+        let (status, answer) = daemon.ask("POST", &format!("/containers/{id}/start"), Value::Null);
+        let message = answer["message"].as_str().unwrap_or_default();
+        assert!(status == 400 && message.contains(words), "{program}: {status} {answer}");
+        daemon.ask("DELETE", &format!("/containers/{id}?force=1"), Value::Null);
+    }
+    let box_ = daemon.container(&["sleep", "60"]);
+    daemon.ask("POST", &format!("/containers/{box_}/start"), Value::Null);
+    // Of an exec it is all that is said.
+    let exec = daemon.exec(&box_, &["nosuch"]);
+    let stream = daemon.send("POST", &format!("/exec/{exec}/start"), UPGRADE, &json!({}));
+    let (status, _, mut rest) = head(stream);
+    let mut said = Vec::new();
+    rest.read_to_end(&mut said).unwrap();
+    assert_eq!((status, said[0]), (101, 1), "{}", String::from_utf8_lossy(&said));
+    assert!(String::from_utf8_lossy(&said[8..]).contains("executable file not found"));
+    let (_, ended) = daemon.ask("GET", &format!("/exec/{exec}/json"), Value::Null);
+    assert_eq!(ended["ExitCode"], 127, "{ended}");
+    daemon.ask("DELETE", &format!("/containers/{box_}?force=1"), Value::Null);
+    daemon.end();
+}
+
+/// Some clients read the head through a buffer, and the stream past it.
+fn output_comes_when_the_head_of_the_answer_was_read() {
+    let daemon = Daemon::start();
+    let box_ = daemon.container(&["sleep", "60"]);
+    daemon.ask("POST", &format!("/containers/{box_}/start"), Value::Null);
+    for _ in 0..10 {
+        let exec = daemon.exec(&box_, &["echo", "hi"]);
+        let mut stream = daemon.send("POST", &format!("/exec/{exec}/start"), UPGRADE, &json!({}));
+        let mut buffer = [0; 65536];
+        let length = stream.read(&mut buffer).unwrap();
+        let first = String::from_utf8_lossy(&buffer[..length]).into_owned();
+        assert!(first.ends_with("\r\n\r\n"), "{first:?}");
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).unwrap();
+        assert_eq!(rest, b"\x01\0\0\0\0\0\0\x03hi\n");
+    }
+    daemon.ask("DELETE", &format!("/containers/{box_}?force=1"), Value::Null);
+    daemon.end();
+}
+
+fn output_is_a_body_for_who_asks_for_no_upgrade() {
+    let daemon = Daemon::start();
+    let box_ = daemon.container(&["sleep", "60"]);
+    daemon.ask("POST", &format!("/containers/{box_}/start"), Value::Null);
+    let exec = daemon.exec(&box_, &["sh", "-c", "echo one; sleep 0.1; echo two >&2"]);
+    let more = "Connection: close\r\n";
+    let stream = daemon.send("POST", &format!("/exec/{exec}/start"), more, &json!({}));
+    let (status, head, mut rest) = head(stream);
+    assert!(status == 200 && head.contains("multiplexed-stream"), "{head}");
+    let mut said = Vec::new();
+    rest.read_to_end(&mut said).unwrap();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    assert!(said.contains("one\n") && said.contains("two\n"), "{said:?}");
+    daemon.ask("DELETE", &format!("/containers/{box_}?force=1"), Value::Null);
+    daemon.end();
+}
+
+fn info_tells_what_clients_look_for() {
+    let daemon = Daemon::start();
+    let (status, info) = daemon.ask("GET", "/info", Value::Null);
+    assert_eq!(status, 200);
+    for number in ["Containers", "Images", "NCPU", "MemTotal"] {
+        assert!(info[number].is_number(), "{number}: {info}");
+    }
+    for text in ["ID", "Name", "ServerVersion", "OperatingSystem", "Architecture", "SystemTime"] {
+        assert!(info[text].as_str().is_some_and(|text| !text.is_empty()), "{text}: {info}");
+    }
+    assert_eq!(info["OSType"], "linux");
+    assert_eq!(info["Swarm"]["LocalNodeState"], "inactive");
+    assert!(info["SecurityOptions"].is_array() && info["Warnings"].is_array(), "{info}");
+}
