@@ -446,6 +446,8 @@ fn docker_prints_the_same_of_us_as_we_do() {
     assert!(pruned.starts_with("Deleted Containers:\n"), "{pruned}");
     assert_eq!(docker(&["ps", "-aq"]), "");
     docker(&["volume", "rm", "data"]);
+    let pruned = docker(&["system", "prune", "-af"]);
+    assert!(pruned.contains("untagged: host:latest\n"), "{pruned}");
 }
 
 /// An answer, its head and its body.

@@ -81,7 +81,12 @@ pub async fn show(
         "json" => {
             let mut found = blocking(move || image_listing::inspect(&app.images, &name)).await?;
             add_virtual_size(&params, std::slice::from_mut(&mut found));
-            Ok(Json(shape::complete("Image", &found)))
+            let mut shown = shape::complete("Image", &found);
+            if params.before("1.50") {
+                // Older clients expect a container's configuration, whatever is in it.
+                shown.set("Config", shape::complete("Config", &found["Config"]));
+            }
+            Ok(Json(shown))
         }
         "history" => {
             let found = blocking(move || image_listing::history(&app.images, &name)).await?;

@@ -52,6 +52,7 @@ pub fn router(engine: App) -> Router {
         .route("/containers/create", post(containers::create))
         .route("/containers/json", get(containers::list))
         .route("/containers/prune", post(prune::containers))
+        .route("/build/prune", post(prune::builds))
         .route("/system/df", get(prune::usage))
         .route("/containers/{id}/json", get(containers::inspect))
         .route("/containers/{id}/start", post(containers::start))

@@ -6,11 +6,12 @@ use anyhow::Result;
 use bollard_stubs::models::{ContainerSummary, ContainerSummaryStateEnum, ImageSummary, Volume};
 use clap::Args;
 use serde::Deserialize;
-use serde_json::{Value as Json, json};
+use serde_json::json;
 
 use super::format::{self, Format, Row, sum};
 use super::{image_list, out, ps, volumes};
 use crate::client::Client;
+use crate::template::value::{Field, Struct, Value};
 
 /// `system df`
 #[derive(Debug, Args)]
@@ -120,14 +121,24 @@ fn verbose(
     let containers: Vec<_> = containers.iter().map(|one| ps::row(one, !table)).collect();
     let all_volumes: Vec<_> = all_volumes.iter().map(volumes::row).collect();
     if !table {
-        let all = json!({
-            "Images": images.iter().map(Row::fields).collect::<Vec<_>>(),
-            "Containers": containers.iter().map(Row::fields).collect::<Vec<_>>(),
-            "Volumes": all_volumes.iter().map(Row::fields).collect::<Vec<_>>(),
-            "BuildCache": Json::Array(Vec::new()),
-        });
-        let format = args.format.as_deref().unwrap_or_default();
-        format::object(&format::unescape(format), &(&all).into())?;
+        let list = |name: &str, rows: &[Row]| {
+            let rows = rows.iter().map(|row| row.value("*formatter.Context", true)).collect();
+            let value = Value::list(rows, "*formatter.Context");
+            Field { name: name.into(), json: Some(name.into()), value }
+        };
+        let fields = vec![
+            list("Images", &images),
+            list("Containers", &containers),
+            list("Volumes", &all_volumes),
+            list("BuildCache", &[]),
+        ];
+        let name = "*formatter.diskUsageContext".into();
+        let all = Value::Struct(Struct { name, fields, escaped: false }.into());
+        let format = match args.format.as_deref() {
+            Some("json") => "{{json .}}",
+            format => format.unwrap_or_default(),
+        };
+        out::text(format::rendered(&format::unescape(format), &all)?)?;
         return Ok(ExitCode::SUCCESS);
     }
     let print = |columns: &[&str], rows: Vec<Row>, header| {

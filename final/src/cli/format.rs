@@ -20,19 +20,35 @@ use super::table;
 use crate::template::Template;
 use crate::template::value::{Field, Map, Method, Struct, Value};
 
-/// A template that is wrong, or does not fit. `{0}` is Docker's sentence.
+/// A template that is wrong, or does not fit.
 #[derive(Debug, thiserror::Error)]
-#[error("{message}")]
+#[error("{prefix}{message}")]
 pub struct Wrong {
+    /// What Docker says before Go's sentence.
+    prefix: String,
+    /// Go's sentence.
     message: String,
     /// Docker's exit code: 64 for what is no template at all, in some commands.
     pub exit_code: u8,
 }
 
+/// What Docker says before Go's sentence, mostly.
+const PARSING: &str = "template parsing error";
+
 impl Wrong {
-    /// A sentence, and Docker's exit code.
+    /// Go's sentence alone, and Docker's exit code.
     pub fn new(message: impl Into<String>, exit_code: u8) -> Self {
-        Self { message: message.into(), exit_code }
+        Self { prefix: String::new(), message: message.into(), exit_code }
+    }
+
+    /// With what Docker says before it.
+    pub fn saying(self, prefix: &str) -> Self {
+        Self { prefix: format!("{prefix}: "), ..self }
+    }
+
+    /// Go's sentence, and Docker's words for a template in most commands.
+    pub fn parsing(why: String, exit_code: u8) -> Self {
+        Self::new(why, exit_code).saying(PARSING)
     }
 }
 
@@ -55,12 +71,8 @@ impl Row {
         self
     }
 
-    /// Its fields.
-    pub fn fields(&self) -> &Json {
-        &self.0
-    }
-
-    fn value(&self, of: &str, with_labels: bool) -> Value {
+    /// As a template sees it.
+    pub fn value(&self, of: &str, with_labels: bool) -> Value {
         let map = self.0.as_object();
         let field = |(name, value): (&String, &Json)| {
             let name: std::rc::Rc<str> = name.as_str().into();
@@ -106,7 +118,7 @@ impl Format {
     ///
     /// # Errors
     /// A template that is none.
-    pub fn new(format: Option<&str>, quiet: bool, columns: &[&str]) -> Result<Self> {
+    pub fn new(format: Option<&str>, quiet: bool, columns: &[&str]) -> Result<Self, Wrong> {
         let columns: Vec<_> = columns.iter().map(|column| format!("{{{{.{column}}}}}")).collect();
         Self::with_table(format, quiet, &columns.join("\t"))
     }
@@ -115,7 +127,7 @@ impl Format {
     ///
     /// # Errors
     /// As for [`Format::new`].
-    pub fn with_table(format: Option<&str>, quiet: bool, row: &str) -> Result<Self> {
+    pub fn with_table(format: Option<&str>, quiet: bool, row: &str) -> Result<Self, Wrong> {
         let format = format.unwrap_or_default();
         if quiet && !matches!(format, "" | "table") {
             out::tell(
@@ -131,10 +143,8 @@ impl Format {
                 None => (false, unescape(text.trim_matches(' '))),
             },
         };
-        let prefix = "template parsing error";
-        let template =
-            Template::parse(&text).map_err(|why| Wrong::new(format!("{prefix}: {why}"), 1))?;
-        Ok(Self { template, table, of: "*formatter.Context", prefix })
+        let template = Template::parse(&text).map_err(|why| Wrong::parsing(why, 1))?;
+        Ok(Self { template, table, of: "*formatter.Context", prefix: PARSING })
     }
 
     /// With Go's name of a row, which messages tell: `*formatter.volumeContext`.
@@ -176,7 +186,7 @@ impl Format {
     /// A template that does not fit the row.
     pub fn render(&self, row: &Row) -> Result<String> {
         let text = self.template.render(&row.value(self.of, self.shows("Label")));
-        text.map_err(|why| Wrong::new(format!("{}: {why}", self.prefix), 1).into())
+        text.map_err(|why| Wrong::new(why, 1).saying(self.prefix).into())
     }
 
     /// Prints one row by itself, whatever its columns.
@@ -204,7 +214,7 @@ impl Format {
         }
         let map = Map { entries, of: "string".into(), zero: "".into(), nil: false };
         let text = self.template.headings(&Value::Map(map.into()));
-        text.map_err(|why| Wrong::new(format!("{}: {why}", self.prefix), 1).into())
+        text.map_err(|why| Wrong::new(why, 1).saying(self.prefix).into())
     }
 }
 
@@ -246,10 +256,17 @@ pub fn unescape(text: &str) -> String {
 /// # Errors
 /// A template that is none (64), or does not fit the object (1).
 pub fn object(format: &str, object: &Value) -> Result<()> {
-    if format == "json" {
-        return out::line(object.json());
+    match format {
+        "json" => out::line(object.json()),
+        _ => out::line(rendered(format, object)?),
     }
-    let template = Template::parse(format)
-        .map_err(|why| Wrong::new(format!("template parsing error: {why}"), 64))?;
-    out::line(template.render(object).map_err(|why| Wrong::new(why, 1))?)
+}
+
+/// One object through a template.
+///
+/// # Errors
+/// As for [`object`].
+pub fn rendered(format: &str, object: &Value) -> Result<String, Wrong> {
+    let template = Template::parse(format).map_err(|why| Wrong::parsing(why, 64))?;
+    template.render(object).map_err(|why| Wrong::new(why, 1))
 }

@@ -76,9 +76,20 @@ pub async fn list(client: &Client, args: ImagesArgs) -> Result<ExitCode> {
         "{{{{.Repository}}}}\t{{{{.Tag}}}}\t{digest}{{{{.ID}}}}\t\
          {{{{if .CreatedSince }}}}{{{{.CreatedSince}}}}{{{{else}}}}N/A{{{{end}}}}\t{{{{.Size}}}}"
     );
-    let raw = if args.quiet { "image_id: {{.ID}}" } else { RAW };
+    let digest = if args.digests { "digest: {{.Digest}}\n" } else { "" };
+    let raw = match args.quiet {
+        true => "image_id: {{.ID}}".to_owned(),
+        false => RAW.replace("image_id", &format!("{digest}image_id")),
+    };
+    // A table of the user's own gets the digests as one more column.
+    let wider = args.format.as_deref().filter(|text| {
+        let own = text.starts_with("table") && *text != "table";
+        args.digests && own && !text.contains("{{.Digest}}")
+    });
+    let wider = wider.map(|text| format!("{text}\t{{{{.Digest}}}}"));
     let format = match args.format.as_deref() {
-        Some("raw") => Format::with_table(Some(raw), false, &table),
+        Some("raw") => Format::with_table(Some(&raw), false, &table),
+        _ if wider.is_some() => Format::with_table(wider.as_deref(), args.quiet, &table),
         format => Format::with_table(format, args.quiet, &table),
     };
     let format = format?.of("*formatter.imageContext");

@@ -76,10 +76,7 @@ impl Inspector {
         let format = format.unwrap_or_default();
         let template = match format {
             "" | "json" => None,
-            text => Some(
-                Template::parse(text)
-                    .map_err(|why| Wrong::new(format!("template parsing error: {why}"), 64))?,
-            ),
+            text => Some(Template::parse(text).map_err(|why| Wrong::parsing(why, 64))?),
         };
         let compact = format == "json";
         Ok(Self { template, compact, objects: Vec::new(), rendered: String::new() })
@@ -100,8 +97,7 @@ impl Inspector {
         let json: Json = serde_json::from_str(object).context("understand the engine's answer")?;
         let text = template.render(&shape::value(typ, &json));
         let text = text.or_else(|_| template.render_raw(&Value::from(&json)));
-        self.rendered +=
-            &text.map_err(|why| Wrong::new(format!("template parsing error: {why}"), 1))?;
+        self.rendered += &text.map_err(|why| Wrong::parsing(why, 1))?;
         self.rendered.push('\n');
         Ok(())
     }

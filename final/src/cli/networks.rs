@@ -200,7 +200,7 @@ async fn list(client: &Client, args: LsArgs) -> Result<()> {
     let rows = networks.iter().map(|network| row(network, args.no_trunc)).collect();
     let columns = ["ID", "Name", "Driver", "Scope"];
     Format::new(args.format.as_deref(), args.quiet, &columns)?
-        .of("*formatter.networkContext")
+        .of("*network.networkContext")
         .print::<Row>(rows, header)
 }
 

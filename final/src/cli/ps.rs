@@ -67,10 +67,13 @@ pub async fn ps(client: &Client, args: PsArgs) -> Result<ExitCode> {
         Some("raw") => Format::new(Some(&raw), false, &columns),
         format => Format::new(format, args.quiet, &columns),
     };
-    let format = format?.of("*formatter.ContainerContext").saying("failed to execute template");
+    // What is no template is told in other words here, as Docker does.
+    let format = format.map_err(|error| error.saying("failed to parse template"))?;
+    let format = format.of("*formatter.ContainerContext").saying("failed to execute template");
     let limit = if args.latest && args.last == -1 { 1 } else { args.last };
     // A template that shows the size wants it to be known.
-    let size = args.size || !args.quiet && format.shows("Size");
+    let all = args.format.as_deref().is_some_and(|format| format.contains("json .}}"));
+    let size = args.size || !args.quiet && (all || format.shows("Size"));
     let filters = encode(&format::filters(&args.filter));
     let path =
         format!("/containers/json?all={}&size={size}&limit={limit}&filters={filters}", args.all);

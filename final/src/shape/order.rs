@@ -15,6 +15,17 @@ pub enum Ordered {
     Object(Vec<(String, Ordered)>),
 }
 
+impl Ordered {
+    /// Replaces a member of an object, where it is.
+    pub fn set(&mut self, name: &str, value: Ordered) {
+        if let Ordered::Object(members) = self
+            && let Some(member) = members.iter_mut().find(|(known, _)| known == name)
+        {
+            member.1 = value;
+        }
+    }
+}
+
 impl Serialize for Ordered {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {

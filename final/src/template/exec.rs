@@ -159,8 +159,9 @@ impl<'a> Run<'a> {
         data: Option<&'a Pipe>,
         dot: &Value,
     ) -> Result<(), String> {
+        let with = data.map(|pipe| format!(" {pipe}")).unwrap_or_default();
         let data = data.map(|pipe| self.pipe(pipe, dot)).transpose()?.unwrap_or(Value::Missing);
-        let shown = format!("{{{{template {}}}}}", print::quote(name));
+        let shown = format!("{{{{template {}{with}}}}}", print::quote(name));
         let Some(list) = self.tree.defined.get(name) else {
             return self.fail(at, shown, format!("template {} not defined", print::quote(name)));
         };
@@ -187,6 +188,10 @@ impl<'a> Run<'a> {
     fn pipe(&mut self, pipe: &'a Pipe, dot: &Value) -> Result<Value, String> {
         let value = self.pipe_undeclared(pipe, dot)?;
         for name in &pipe.declared {
+            let last = pipe.commands.last().and_then(|command| command.args.last());
+            if let Some(last) = last.filter(|_| pipe.assigns && !self.knows(name)) {
+                return self.fail(last.at, last, format!("undefined variable: {name}"));
+            }
             self.declare(pipe, name, value.clone());
         }
         Ok(value)
@@ -236,6 +241,10 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         self.fail(first.at, first, format!("can't give argument to non-function {first}"))
+    }
+
+    fn knows(&self, name: &str) -> bool {
+        self.vars.iter().any(|(known, _)| known == name)
     }
 
     fn variable(&self, name: &str) -> Value {

@@ -158,6 +158,8 @@ fn what_does_not_fit_is_told_in_gos_words() {
         {{index .Args "a"}} => execute: template: :1:2: executing "" at <index .Args "a">: error calling index: cannot index slice/array with type string
         {{range .Name}}{{end}} => execute: template: :1:8: executing "" at <.Name>: range can't iterate over /c1
         {{template "x"}} => execute: template: :1:11: executing "" at <{{template "x"}}>: template "x" not defined
+        {{template "x" .Name}} => execute: template: :1:11: executing "" at <{{template "x" .Name}}>: template "x" not defined
+        {{$y = 3}} => execute: template: :1:7: executing "" at <3>: undefined variable: $y
         {{3 4}} => execute: template: :1:2: executing "" at <3>: can't give argument to non-function 3
         {{nil}} => execute: template: :1:2: executing "" at <nil>: nil is not a command
         {{eq .Args .Args}} => execute: template: :1:2: executing "" at <eq .Args .Args>: error calling eq: non-comparable type [1000]: []interface {}
