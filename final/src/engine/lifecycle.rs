@@ -32,14 +32,16 @@ pub fn start(engine: &Engine, id: &str, explain: bool) -> Result<Option<Vec<u8>>
         Status::Created | Status::Exited | Status::Dead => {}
     }
     let id = &container.record.id;
-    instructions::find_joined(&engine.containers, &container)?;
-    network::prepare(engine, &container)?;
-    let started = shim::launch(&container.dir).map_err(Error::from).and_then(|mut shim| {
+    let begin = || {
+        instructions::find_joined(&engine.containers, &container)?;
+        network::prepare(engine, &container)?;
+        let mut shim = shim::launch(&container.dir)?;
         attach::connect_pending(&engine.containers, &container)?;
         let birth = explain.then(|| container.birth()).transpose()?;
         shim.start()?;
         Ok(birth)
-    });
+    };
+    let started = begin();
     if let Err(error) = &started {
         attach::forget_pending(&engine.containers, id);
         note_failure(engine, &container, error);

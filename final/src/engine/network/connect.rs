@@ -11,7 +11,7 @@ use crate::engine::error::{Error, Result};
 use crate::engine::record::Record;
 use crate::engine::{Engine, rename};
 use crate::runtime::shim::Shim;
-use crate::store;
+use crate::store::{self, Status};
 
 /// Puts a container on a network; one that runs at once.
 pub fn connect(
@@ -27,7 +27,7 @@ pub fn connect(
     let settings = as_asked(settings.unwrap_or_default());
     let wanted = place(network, &settings)?;
     let mut endpoints = container.record.endpoints();
-    let alive = container.state()?.is_alive();
+    let alive = runs(&container)?;
     if alive && endpoints.contains_key(&network.name) {
         return Err(Error::forbidden(format!(
             "endpoint with name {} already exists in network {}",
@@ -66,7 +66,7 @@ pub fn disconnect(engine: &Engine, network: &str, container: &str, force: bool) 
             container.record.id, network.name
         )));
     }
-    if container.state()?.is_alive() {
+    if runs(&container)? {
         Shim::connect(&container.dir)?.disconnect_network(&network.id)?;
     }
     container.record.networks = Some(endpoints);
@@ -96,6 +96,11 @@ fn check_mode(container: &Container) -> Result<()> {
             "an ordinary user's container has its own way out by pasta, and no other network",
         )),
     }
+}
+
+/// One that waits for its next start by itself will read then where it is to be.
+fn runs(container: &Container) -> Result<bool> {
+    Ok(matches!(container.state()?.status, Status::Running | Status::Paused))
 }
 
 /// The record, and what the shim reads at the next start.
