@@ -30,7 +30,6 @@ fn equalised(text: &str, numbers: bool) -> String {
             (r" *\b\d+(\.\d+)? ?(ns|µs|ms|s|seconds?|minutes?)\b( ago)? *", " TIME "),
             (r"\b(Less than|About) an? (second|minute|hour)( ago)? *", "TIME "),
             (r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", "DATE"),
-            (r"\bsha256:[0-9a-f]{64}\b", "DIGEST"),
             (r"\b[0-9a-f]{64}\b", "DIGEST"),
             (r"\b[0-9a-f]{12}\b", "ID"),
             (r"\[\d{6,}\]", "[INODE]"),
