@@ -93,7 +93,10 @@ pub async fn stop(
     live_shim(&container, "stop")?.kill(signal)?;
     let patience = (seconds >= 0).then(|| Duration::from_secs(seconds as u64));
     if !ended_within(&container, patience).await? {
-        live_shim(&container, "stop")?.kill(Signal::SIGKILL as i32)?;
+        // It may have ended just now, after all.
+        if let Ok(mut shim) = live_shim(&container, "stop") {
+            let _ = shim.kill(Signal::SIGKILL as i32);
+        }
         ended_within(&container, None).await?;
     }
     engine.events.tell_container(&container.dir, "stop", &[]);

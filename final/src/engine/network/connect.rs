@@ -43,7 +43,11 @@ pub fn connect(
     }
     endpoints.insert(network.name.clone(), settings);
     container.record.networks = Some(endpoints);
-    write(engine, &container)
+    write(engine, &container)?;
+    if alive {
+        found.tell(engine.root.data(), "connect", Some(&container.record.id));
+    }
+    Ok(())
 }
 
 /// Takes a container off a network; one that runs at once. `force`: content if
@@ -66,11 +70,16 @@ pub fn disconnect(engine: &Engine, network: &str, container: &str, force: bool) 
             container.record.id, network.name
         )));
     }
-    if runs(&container)? {
+    let alive = runs(&container)?;
+    if alive {
         Shim::connect(&container.dir)?.disconnect_network(&network.id)?;
     }
     container.record.networks = Some(endpoints);
-    write(engine, &container)
+    write(engine, &container)?;
+    if alive {
+        found.tell(engine.root.data(), "disconnect", Some(&container.record.id));
+    }
+    Ok(())
 }
 
 /// After a rename: the neighbours find it by its new name.

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use bollard_stubs::models::{IpamConfig, NetworkCreateRequest};
 use networking::{Subnet, Wanted, Wishes};
 
-use super::Networks;
+use super::{Found, Networks};
 use crate::engine::error::{Error, Result};
 use crate::store::now;
 
@@ -23,7 +23,10 @@ impl Networks {
                  cables between containers; every container has its own way out by pasta",
             ));
         }
-        self.records()?.create(wanted).map(|network| network.id).map_err(refusal)
+        let network = self.records()?.create(wanted).map_err(refusal)?;
+        let id = network.id.clone();
+        Found::Bridge(Box::new(network)).tell(self.root.data(), "create", None);
+        Ok(id)
     }
 }
 

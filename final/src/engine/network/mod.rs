@@ -18,7 +18,8 @@ use super::containers::Containers;
 use super::error::{Error, Result};
 use super::filters::Filters;
 use super::record::Record;
-use crate::store::{self, Root, now};
+use crate::store::events::{Actor, Kind};
+use crate::store::{self, Events, Root, now};
 
 pub use connect::{connect, disconnect, renamed};
 pub use places::{configure, names_of, places, prepare};
@@ -66,6 +67,13 @@ impl Found {
             Self::Bridge(_) => "bridge",
             Self::Fixed { driver, .. } => driver,
         }
+    }
+
+    /// Tells what happens to it, perhaps by a container.
+    fn tell(&self, root: &std::path::Path, what: &str, container: Option<&str>) {
+        let actor = Actor::new(self.id()).with("name", self.name()).with("type", self.driver());
+        let actor = container.into_iter().fold(actor, |actor, id| actor.with("container", id));
+        Events::of(root).tell(Kind::Network, what, actor);
     }
 
     /// It is there from the beginning, and to the end.
@@ -207,7 +215,9 @@ impl Networks {
                     endpoints.join(", ")
                 )),
             }
-        })
+        })?;
+        network.tell(self.root.data(), "destroy", None);
+        Ok(())
     }
 
     /// Removes all networks that nobody has use for. Their names.

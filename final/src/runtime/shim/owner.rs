@@ -247,6 +247,9 @@ impl Ready {
             return self.server.give_up(None);
         }
         let Some(dir) = &self.container else { return Ok(()) };
+        // The kernel's mark of a volatile mount, lest its content be trusted after the
+        // machine's sudden end. There was none: we have unmounted it ourselves.
+        let _ = fs::remove_dir_all(dir.work().join("work/incompat"));
         let started = make(dir).and_then(|made| {
             self.server.go_on_with(made.life, made.streams, made.inherited);
             self.server.network = made.network;

@@ -6,8 +6,11 @@
 use std::fmt::Display;
 use std::time::Duration;
 
+use networking::{Mode, Network, Networks};
+
+use crate::runtime::Instructions;
 use crate::store::events::{Actor, Kind};
-use crate::store::{Asked, AskedMount, ContainerDir, Events, ShimDir, State};
+use crate::store::{self, Asked, AskedMount, ContainerDir, Events, ShimDir, State};
 
 /// Tells of one container, or of one exec of it.
 pub struct Teller {
@@ -39,6 +42,9 @@ impl Teller {
         if self.exec.is_some() {
             return;
         }
+        for network in self.networks() {
+            self.events.tell(Kind::Network, "connect", network);
+        }
         for mount in self.volumes() {
             let writable = mount.writable.unwrap_or(true);
             let actor = self
@@ -62,9 +68,36 @@ impl Teller {
         }
         let seconds = ran.as_secs().to_string();
         self.tell("die", &[("exitCode", &code), ("execDuration", &seconds)]);
+        for network in self.networks() {
+            self.events.tell(Kind::Network, "disconnect", network);
+        }
         for mount in self.volumes() {
             self.events.tell(Kind::Volume, "unmount", self.volume(&mount));
         }
+    }
+
+    /// The bridges that it is on while it runs. An ordinary user's has none.
+    fn networks(&self) -> Vec<Actor> {
+        let path = self.container.instructions();
+        let plan = store::read::<Instructions>(&path).ok().flatten();
+        let Some(plan) = plan.and_then(|instructions| instructions.network) else {
+            return Vec::new();
+        };
+        let names = match (plan.places, plan.mode) {
+            (Some(places), _) => places.into_iter().map(|place| place.network).collect(),
+            (None, Mode::Bridge(name)) => vec![name],
+            (None, _) => Vec::new(),
+        };
+        if names.is_empty() || !nix::unistd::geteuid().is_root() {
+            return Vec::new();
+        }
+        let Ok(networks) = Networks::open(&plan.root) else { return Vec::new() };
+        let found = names.iter().filter_map(|name| networks.find(name).ok());
+        let actor = |network: Network| {
+            let actor = Actor::new(network.id).with("container", self.container.id());
+            actor.with("name", network.name).with("type", "bridge")
+        };
+        found.map(actor).collect()
     }
 
     fn volumes(&self) -> impl Iterator<Item = AskedMount> {

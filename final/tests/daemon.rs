@@ -1,0 +1,459 @@
+//! The daemon, through docker's own command line; and what goes on without one:
+//! events, restarts, health.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use testkit::{Needs, Tended, wait_until};
+
+#[path = "cli/engine.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod engine;
+
+use engine::Engine;
+
+const ROOT: &[Needs] = &[Needs::Root, Needs::Overlay];
+const DOCKER: &[Needs] = &[Needs::Root, Needs::Overlay, Needs::Program("docker")];
+const TERMINAL: &[Needs] =
+    &[Needs::Root, Needs::Overlay, Needs::Program("docker"), Needs::Program("script")];
+
+/// Two busy cores are slow.
+const SOON: Duration = Duration::from_secs(30);
+
+fn main() {
+    macro_rules! tests {
+        ($($needs:ident $name:ident),* $(,)?) => {
+            vec![$(testkit::test(stringify!($name), $needs, $name)),*]
+        };
+    }
+    testkit::main(tests![
+        ROOT events_are_heard_without_a_daemon,
+        ROOT events_are_followed_as_they_happen,
+        ROOT a_policy_starts_a_container_again_until_it_is_stopped,
+        ROOT a_restart_by_hand_keeps_what_would_go_at_its_end,
+        ROOT health_is_asked_for_and_told,
+        ROOT a_wait_ends_with_a_killed_shim,
+        ROOT only_one_daemon_serves_a_root,
+        ROOT other_versions_are_refused_in_dockers_words,
+        ROOT a_daemon_that_ends_lets_containers_go_on,
+        DOCKER docker_runs_programs_as_with_its_own_daemon,
+        DOCKER docker_hears_events_and_waits,
+        DOCKER a_killed_daemon_takes_nothing_along,
+        TERMINAL a_terminal_is_left_by_its_keys,
+    ]);
+}
+
+/// A daemon of an engine, ended with the test.
+struct Daemon<'a> {
+    engine: &'a Engine,
+    process: Tended,
+}
+
+impl<'a> Daemon<'a> {
+    fn start(engine: &'a Engine) -> Self {
+        let mut command = engine.command(&["daemon"]);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let process = testkit::spawn(command).unwrap();
+        let daemon = Self { engine, process };
+        assert!(wait_until(SOON, || daemon.connect().is_ok()), "no daemon listens");
+        daemon
+    }
+
+    fn socket(&self) -> std::path::PathBuf {
+        self.engine.root.path().join("run/coracle.sock")
+    }
+
+    fn connect(&self) -> std::io::Result<UnixStream> {
+        UnixStream::connect(self.socket())
+    }
+
+    fn end(mut self, signal: Signal) {
+        kill(Pid::from_raw(self.process.0.id() as i32), signal).unwrap();
+        self.process.0.wait().unwrap();
+    }
+
+    /// The whole answer to a request.
+    fn get(&self, path: &str) -> String {
+        let mut stream = self.connect().unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    fn docker(&self, words: &[&str]) -> Command {
+        let mut docker = Command::new("docker");
+        docker.args(words).env("DOCKER_HOST", format!("unix://{}", self.socket().display()));
+        docker.stdin(Stdio::null());
+        docker
+    }
+
+    fn ask(&self, words: &[&str]) -> Output {
+        self.docker(words).output().unwrap()
+    }
+
+    #[track_caller]
+    fn tell(&self, words: &[&str]) -> String {
+        let output = self.ask(words);
+        assert!(output.status.success(), "{words:?}: {output:?}");
+        String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+    }
+}
+
+/// `run` without a network, in a cgroup that carries the engine's word.
+fn run<'a>(engine: &'a Engine, words: &[&'a str]) -> Vec<&'a str> {
+    let mut all = vec!["run", "--network", "none", "--cgroup-parent", &engine.word];
+    all.extend(words);
+    all
+}
+
+/// A field of a container, as `inspect` shows it.
+fn field(engine: &Engine, name: &str, template: &str) -> String {
+    engine.tell(&["inspect", "-f", template, name])
+}
+
+fn actions(engine: &Engine, filter: &str) -> Vec<String> {
+    let words =
+        ["events", "--since", "1h", "--until", "0s", "-f", filter, "--format", "{{.Action}}"];
+    engine.tell(&words).lines().map(str::to_owned).collect()
+}
+
+fn events_are_heard_without_a_daemon() {
+    let engine = Engine::new();
+    engine.run(&["--rm", "--name", "told", "-l", "tier=web", "host", "sh", "-c", "exit 3"]);
+    let lived = ["create", "attach", "start", "die", "destroy"];
+    assert_eq!(actions(&engine, "container=told"), lived);
+    assert_eq!(actions(&engine, "label=tier=web"), lived);
+    assert_eq!(actions(&engine, "event=die"), ["die"]);
+    assert_eq!(actions(&engine, "type=volume"), [""; 0]);
+    assert_eq!(actions(&engine, "type=image"), ["pull"]);
+    let words = ["events", "--since", "1h", "--until", "0s", "-f", "event=die"];
+    let line = engine.tell(&words);
+    for part in [" container die ", "exitCode=3", "image=host", "name=told", "tier=web"] {
+        assert!(line.contains(part), "{line}");
+    }
+    let json = engine.tell(&[&words[..], &["--format", "json"]].concat());
+    let event: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(event["status"], "die");
+    assert_eq!(event["id"], event["Actor"]["ID"]);
+    assert_eq!((&event["from"], &event["scope"]), (&"host".into(), &"local".into()));
+    assert_eq!(event["Actor"]["Attributes"]["exitCode"], "3");
+    assert_eq!(
+        event["timeNano"].as_i64().unwrap() / 1_000_000_000,
+        event["time"].as_i64().unwrap()
+    );
+    engine.tell(&["volume", "create", "data"]);
+    engine.run(&["--rm", "-v", "data:/data", "host", "true"]);
+    engine.tell(&["volume", "rm", "data"]);
+    assert_eq!(actions(&engine, "volume=data"), ["create", "mount", "unmount", "destroy"]);
+    engine.assert_nothing_left();
+}
+
+fn events_are_followed_as_they_happen() {
+    let engine = Engine::new();
+    engine.run(&["--name", "before", "host", "true"]);
+    let mut command = engine.command(&["events", "-f", "event=die", "--format", "{{.Actor.ID}}"]);
+    command.stdout(Stdio::piped());
+    let mut listener = testkit::spawn(command).unwrap();
+    let mut lines = BufReader::new(listener.0.stdout.take().unwrap()).lines();
+    // It listens when it hears of one; what was before it is not heard.
+    let mut ids = Vec::new();
+    let (sender, heard) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        if let Some(Ok(line)) = lines.next() {
+            let _ = sender.send(line);
+        }
+    });
+    let first = || {
+        let run = engine.words(&["-d", "host", "true"]);
+        ids.push(engine.tell(&run));
+        heard.recv_timeout(Duration::from_millis(300)).ok()
+    };
+    let first = std::iter::repeat_with(first).take(50).flatten().next();
+    assert!(ids.contains(&first.expect("an event is heard")));
+}
+
+fn a_policy_starts_a_container_again_until_it_is_stopped() {
+    let engine = Engine::new();
+    let script = ["host", "sh", "-c", "echo once; exit 3"];
+    let limited = ["-d", "--name", "limited", "--restart", "on-failure:2"];
+    engine.run(&[&limited[..], &script].concat());
+    let status =
+        |name| field(&engine, name, "{{.State.Status}} {{.RestartCount}} {{.State.ExitCode}}");
+    assert!(wait_until(SOON, || status("limited") == "exited 2 3"), "{}", status("limited"));
+    assert_eq!(engine.tell(&["logs", "limited"]), "once\nonce\nonce");
+    assert_eq!(actions(&engine, "event=die").len(), 3);
+
+    let always = ["-d", "--name", "always", "--restart", "always"];
+    engine.run(&[&always[..], &script].concat());
+    let count = || field(&engine, "always", "{{.RestartCount}}").parse::<u32>().unwrap();
+    assert!(wait_until(SOON, || count() >= 3), "{}", count());
+    assert_eq!(field(&engine, "always", "{{.State.Running}}"), "true");
+    engine.tell(&["stop", "-t", "0", "always"]);
+    assert_eq!(field(&engine, "always", "{{.State.Status}} {{.State.Running}}"), "exited false");
+    let stopped = count();
+    // Longer than the pause would be.
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!((count(), &*field(&engine, "always", "{{.State.Status}}")), (stopped, "exited"));
+
+    let refused = engine.run(&["--rm", "--restart", "always", "host", "true"]);
+    assert_eq!(refused.code, 125, "{refused:?}");
+    engine.tell(&["rm", "limited", "always"]);
+    engine.assert_nothing_left();
+}
+
+fn a_restart_by_hand_keeps_what_would_go_at_its_end() {
+    let engine = Engine::new();
+    engine.run(&["-d", "--rm", "--name", "kept", "host", "sh", "-c", "echo up; sleep 1000"]);
+    let began = field(&engine, "kept", "{{.State.StartedAt}}");
+    engine.tell(&["restart", "-s", "KILL", "kept"]);
+    assert_ne!(field(&engine, "kept", "{{.State.StartedAt}}"), began);
+    assert_eq!(field(&engine, "kept", "{{.State.Status}} {{.RestartCount}}"), "running 0");
+    let again = || engine.tell(&["logs", "kept"]) == "up\nup";
+    assert!(wait_until(SOON, again), "{}", engine.tell(&["logs", "kept"]));
+    let lived = actions(&engine, "container=kept");
+    assert_eq!(lived[2..], ["kill", "die", "stop", "start", "restart"], "{lived:?}");
+    engine.tell(&["stop", "-t", "0", "kept"]);
+    engine.assert_nothing_left();
+}
+
+fn health_is_asked_for_and_told() {
+    let engine = Engine::new();
+    let check = ["--health-cmd", "cat /well", "--health-interval", "100ms"];
+    let more = ["-d", "--name", "asked", "--health-retries", "2", "host", "sleep", "1000"];
+    engine.run(&[&check[..], &more].concat());
+    let health = || field(&engine, "asked", "{{.State.Health.Status}}");
+    assert!(wait_until(SOON, || health() == "unhealthy"), "{}", health());
+    engine.tell(&["exec", "asked", "sh", "-c", "echo fine > /well"]);
+    assert!(wait_until(SOON, || health() == "healthy"), "{}", health());
+    assert!(engine.tell(&["ps"]).contains("(healthy)"));
+    assert_eq!(engine.tell(&["ps", "--format", "{{.Names}}", "-f", "health=healthy"]), "asked");
+    let last = || {
+        let log: serde_json::Value =
+            serde_json::from_str(&field(&engine, "asked", "{{json .State.Health.Log}}")).unwrap();
+        let log = log.as_array().unwrap().clone();
+        assert!(log.len() <= 5);
+        log.last().map(|last| (last["ExitCode"].clone(), last["Output"].clone()))
+    };
+    assert_eq!(last(), Some((0.into(), "fine\n".into())));
+    let told = actions(&engine, "event=health_status");
+    assert_eq!(told, ["health_status: unhealthy", "health_status: healthy"]);
+    engine.tell(&["kill", "asked"]);
+    assert_eq!(health(), "unhealthy");
+    engine.tell(&["rm", "asked"]);
+
+    let slow = ["--health-cmd", "sleep 1000", "--health-timeout", "200ms", "--health-retries", "1"];
+    let more = ["-d", "--name", "slow", "--health-interval", "100ms", "host", "sleep", "1000"];
+    engine.run(&[&slow[..], &more].concat());
+    let output = || field(&engine, "slow", "{{json .State.Health.Log}}");
+    let late = || output().contains("Health check exceeded timeout (200ms)");
+    assert!(wait_until(SOON, late), "{}", output());
+    engine.tell(&["rm", "-f", "slow"]);
+    engine.assert_nothing_left();
+}
+
+fn a_wait_ends_with_a_killed_shim() {
+    let engine = Engine::new();
+    engine.run(&["-d", "--name", "victim", "host", "sleep", "1000"]);
+    let mut wait = engine.command(&["wait", "victim"]);
+    wait.stdout(Stdio::piped());
+    let waiting = wait.spawn().unwrap();
+    kill(engine.shim_of("victim"), Signal::SIGKILL).unwrap();
+    let said = engine::finish(waiting);
+    assert_eq!((said.code, said.out.trim()), (0, "137"), "{said:?}");
+    assert!(field(&engine, "victim", "{{.State.Error}}").contains("its shim was killed"));
+    assert_eq!(engine.tell(&["wait", "victim"]), "137");
+    engine.tell(&["rm", "victim"]);
+    engine.assert_nothing_left();
+}
+
+fn only_one_daemon_serves_a_root() {
+    let engine = Engine::new();
+    let daemon = Daemon::start(&engine);
+    let mode = fs::metadata(daemon.socket()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o660);
+    let second = engine.ask(&["daemon"]);
+    assert_eq!((second.code, second.err.lines().count()), (1, 1), "{second:?}");
+    assert!(second.err.contains("serves"), "{second:?}");
+    // Killed, it leaves its socket behind, which is no hindrance.
+    daemon.end(Signal::SIGKILL);
+    let daemon = Daemon::start(&engine);
+    daemon.end(Signal::SIGTERM);
+    assert!(!engine.root.path().join("run/coracle.sock").exists());
+
+    let open = engine.ask(&["daemon", "-H", "tcp://127.0.0.1:0"]);
+    assert_eq!((open.code, open.err.lines().count()), (1, 1), "{open:?}");
+    assert!(open.err.contains("--tlscacert"), "{open:?}");
+    engine.assert_nothing_left();
+}
+
+fn other_versions_are_refused_in_dockers_words() {
+    let engine = Engine::new();
+    let daemon = Daemon::start(&engine);
+    let old = daemon.get("/v1.40/containers/json");
+    assert!(old.starts_with("HTTP/1.1 400 "), "{old}");
+    assert!(old.contains(r#"{"message":"client version 1.40 is too old."#), "{old}");
+    let new = daemon.get("/v1.99/containers/json");
+    assert!(new.starts_with("HTTP/1.1 400 ") && new.contains("1.99 is too new."), "{new}");
+    assert!(daemon.get("/v1.41/containers/json").starts_with("HTTP/1.1 200 "));
+    let missing = daemon.get("/v1.41/containers/nope/json");
+    assert!(missing.starts_with("HTTP/1.1 404 "), "{missing}");
+    assert!(missing.ends_with(r#"{"message":"No such container: nope"}"#), "{missing}");
+    let ping = daemon.get("/_ping");
+    for header in ["Api-Version: 1.", "Ostype: linux", "Docker-Experimental: false", "Swarm: "] {
+        assert!(ping.contains(header), "{ping}");
+    }
+}
+
+fn a_daemon_that_ends_lets_containers_go_on() {
+    let engine = Engine::new();
+    let daemon = Daemon::start(&engine);
+    engine.run(&["-d", "--name", "goes-on", "host", "sleep", "1000"]);
+    let shim = engine.shim_of("goes-on");
+    daemon.end(Signal::SIGTERM);
+    assert_eq!(engine.tell(&["ps", "--format", "{{.Names}}"]), "goes-on");
+    let daemon = Daemon::start(&engine);
+    assert_eq!(engine.shim_of("goes-on"), shim);
+    engine.run(&["-d", "--name", "child", "host", "true"]);
+    assert_eq!(engine.tell(&["wait", "child"]), "0");
+    // A shim that was started by this daemon is not left unwaited for.
+    let children = format!("/proc/{0}/task/{0}/children", daemon.process.0.id());
+    let none = || fs::read_to_string(&children).unwrap_or_default().trim().is_empty();
+    assert!(wait_until(SOON, none), "{:?}", fs::read_to_string(&children));
+    drop(daemon);
+    engine.tell(&["rm", "-f", "goes-on", "child"]);
+    engine.assert_nothing_left();
+}
+
+fn docker_runs_programs_as_with_its_own_daemon() {
+    let engine = Engine::new();
+    engine.tell(&["pull", "-q", "host"]);
+    let daemon = Daemon::start(&engine);
+    for words in [&["version"][..], &["info"]] {
+        let output = daemon.ask(words);
+        assert!(output.status.success() && output.stderr.is_empty(), "{words:?}: {output:?}");
+    }
+    let code = |words: &[&str]| daemon.ask(&run(&engine, words)).status.code();
+    assert_eq!(code(&["--rm", "host", "sh", "-c", "exit 42"]), Some(42));
+    assert_eq!(code(&["--rm", "host", "no-such-program"]), Some(127));
+    assert_eq!(code(&["--rm", "host", "/etc/passwd"]), Some(126));
+    let both = daemon.ask(&run(&engine, &["--rm", "host", "sh", "-c", "echo out; echo err >&2"]));
+    assert_eq!((&*both.stdout, &*both.stderr), (&b"out\n"[..], &b"err\n"[..]));
+
+    // The end of the input is passed on, and output still comes after it.
+    let script = "cat; sleep 0.2; echo end";
+    let mut piped = daemon.docker(&run(&engine, &["--rm", "-i", "host", "sh", "-c", script]));
+    let mut piped = piped.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    piped.stdin.take().unwrap().write_all(b"one\ntwo\n").unwrap();
+    assert_eq!(piped.wait_with_output().unwrap().stdout, b"one\ntwo\nend\n");
+
+    daemon.tell(&run(&engine, &["-d", "--name", "web", "host", "sleep", "1000"]));
+    assert_eq!(daemon.tell(&["exec", "web", "echo", "inside"]), "inside");
+    let mut exec = daemon.docker(&["exec", "-i", "web", "cat"]);
+    let mut exec = exec.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    exec.stdin.take().unwrap().write_all(b"for exec").unwrap();
+    assert_eq!(exec.wait_with_output().unwrap().stdout, b"for exec");
+    assert_eq!(daemon.ask(&["exec", "web", "sh", "-c", "exit 7"]).status.code(), Some(7));
+    daemon.tell(&["restart", "-t", "0", "web"]);
+    daemon.tell(&["pause", "web"]);
+    daemon.tell(&["unpause", "web"]);
+    assert_eq!(daemon.tell(&["ps", "--format", "{{.Names}} {{.State}}"]), "web running");
+    daemon.tell(&["rm", "-f", "web"]);
+    drop(daemon);
+    engine.assert_nothing_left();
+}
+
+fn docker_hears_events_and_waits() {
+    let engine = Engine::new();
+    engine.tell(&["pull", "-q", "host"]);
+    let daemon = Daemon::start(&engine);
+    daemon.tell(&run(
+        &engine,
+        &["-d", "--rm", "--name", "short", "host", "sh", "-c", "sleep 1; exit 5"],
+    ));
+    assert_eq!(daemon.tell(&["wait", "short"]), "5");
+    let gone = || daemon.tell(&["ps", "-aq"]).is_empty();
+    assert!(wait_until(SOON, gone));
+    let words = ["events", "--since", "1h", "--until", "0s", "-f", "type=container"];
+    // Docker's command line counts time in seconds.
+    let told = || daemon.tell(&[&words[..], &["--format", "{{.Action}}"]].concat());
+    let all = "create\nstart\ndie\ndestroy";
+    assert!(wait_until(SOON, || told() == all), "{}", told());
+    // The same words mean the same to both.
+    assert_eq!(daemon.tell(&words), engine.tell(&words));
+    drop(daemon);
+    engine.assert_nothing_left();
+}
+
+fn a_killed_daemon_takes_nothing_along() {
+    let engine = Engine::new();
+    engine.tell(&["pull", "-q", "host"]);
+    let daemon = Daemon::start(&engine);
+    let sleeper = ["host", "sh", "-c", "echo said; sleep 1000"];
+    for (name, policy) in [("plain", "no"), ("always", "always"), ("unless", "unless-stopped")] {
+        let words = ["-d", "--name", name, "--restart", policy];
+        daemon.tell(&run(&engine, &[&words[..], &sleeper].concat()));
+    }
+    let kept = engine.shim_of("plain");
+    daemon.tell(&["stop", "-t", "0", "always", "unless"]);
+    daemon.end(Signal::SIGKILL);
+
+    let daemon = Daemon::start(&engine);
+    assert_eq!(engine.shim_of("plain"), kept);
+    assert_eq!(daemon.tell(&["logs", "plain"]), "said");
+    assert_eq!(daemon.tell(&["exec", "plain", "echo", "in"]), "in");
+    let state = |name| daemon.tell(&["inspect", "-f", "{{.State.Status}}", name]);
+    assert!(wait_until(SOON, || state("always") == "running"), "{}", state("always"));
+    assert_eq!(state("unless"), "exited");
+
+    // A shim that dies while nobody looks is found by the next daemon.
+    daemon.end(Signal::SIGKILL);
+    kill(kept, Signal::SIGKILL).unwrap();
+    kill(engine.shim_of("always"), Signal::SIGKILL).unwrap();
+    let daemon = Daemon::start(&engine);
+    let state =
+        |name| daemon.tell(&["inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", name]);
+    assert_eq!(state("plain"), "dead 137");
+    assert!(wait_until(SOON, || state("always") == "running 0"), "{}", state("always"));
+    daemon.tell(&["rm", "-f", "plain", "always", "unless"]);
+    drop(daemon);
+    engine.assert_nothing_left();
+}
+
+fn a_terminal_is_left_by_its_keys() {
+    let engine = Engine::new();
+    engine.tell(&["pull", "-q", "host"]);
+    let daemon = Daemon::start(&engine);
+    let words = run(&engine, &["-it", "--name", "left", "host", "sh"]).join(" ");
+    let mut script = Command::new("script");
+    script.args(["-qec", &format!("docker {words}"), "/dev/null"]);
+    script.env("DOCKER_HOST", format!("unix://{}", daemon.socket().display()));
+    script.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut script = testkit::spawn(script).unwrap();
+    let (mut keys, mut screen) = (script.0.stdin.take().unwrap(), script.0.stdout.take().unwrap());
+    let mut seen = String::new();
+    let mut until = |wanted: &str| {
+        let mut buffer = [0; 1024];
+        while !seen.contains(wanted) {
+            match screen.read(&mut buffer).unwrap() {
+                0 => panic!("{seen}"),
+                length => seen.push_str(&String::from_utf8_lossy(&buffer[..length])),
+            }
+        }
+    };
+    until("# ");
+    keys.write_all(b"echo $((6 * 7))\n").unwrap();
+    until("42\r\n");
+    keys.write_all(b"\x10\x11").unwrap();
+    assert!(script.0.wait().unwrap().success());
+    assert_eq!(daemon.tell(&["ps", "--format", "{{.Names}}"]), "left");
+    daemon.tell(&["rm", "-f", "left"]);
+    drop(daemon);
+    engine.assert_nothing_left();
+}
