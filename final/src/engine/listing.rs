@@ -1,5 +1,6 @@
 //! What `ps` shows: containers, narrowed down by filters.
 
+use std::cell::LazyCell;
 use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -56,7 +57,8 @@ pub fn containers(engine: &Engine, options: &Options) -> Result<Vec<Json>> {
     let wanted = Wanted::new(engine, &options.filters)?;
     let everything = options.all || limit < usize::MAX || options.filters.has("status");
     let places = Places::read(&engine.root)?;
-    let images = Images::read(engine);
+    // Not before there is something to show.
+    let images = LazyCell::new(|| Images::read(engine));
     let mut found = Vec::new();
     for container in engine.containers.all()? {
         if found.len() == limit {
