@@ -91,7 +91,8 @@ pub fn renamed(engine: &Engine, container: &Container) -> Result<()> {
             records.rename(&network.id, &record.id, &names_of(record, settings))?;
         }
     }
-    Ok(())
+    // Its shim may start it again by itself.
+    tell_shim(engine, container)
 }
 
 fn check_mode(container: &Container) -> Result<()> {
@@ -116,7 +117,11 @@ fn runs(container: &Container) -> Result<bool> {
 fn write(engine: &Engine, container: &Container) -> Result<()> {
     let record: &Record = &container.record;
     store::write(&container.dir.record(), record, !record.auto_remove())?;
-    // Networks that are gone are told at the start.
-    let places = places(&engine.networks, record).ok().flatten();
+    tell_shim(engine, container)
+}
+
+/// Where it is to be, and as whom. Networks that are gone are told at the start.
+fn tell_shim(engine: &Engine, container: &Container) -> Result<()> {
+    let places = places(&engine.networks, &container.record).ok().flatten();
     rewrite(container, |plan| plan.places = places)
 }
