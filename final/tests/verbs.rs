@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::pty::{OpenptyResult, openpty};
 use testkit::{Needs, wait_until};
 
 #[path = "cli/engine.rs"]
@@ -37,6 +38,11 @@ fn main() {
         ROOT a_container_takes_another_name,
         ROOT limits_change_while_a_container_runs,
         NETWORK published_ports_are_shown,
+        ROOT a_terminal_is_left_by_keys_and_joined_again,
+        ROOT an_attached_client_sees_the_output_and_the_end,
+        ROOT what_containers_use_is_shown,
+        ROOT logs_are_read_from_and_until_a_time,
+        ROOT an_exec_that_cannot_run_says_why,
     ])
 }
 
@@ -406,6 +412,160 @@ fn published_ports_are_shown() {
         none.code == 1 && none.err.contains("No public port '10' published for box"),
         "{none:?}"
     );
+    engine.tell(&["rm", "-f", "box"]);
+    engine.assert_nothing_left();
+}
+
+/// What a command says in a terminal when it is given these keys, and its exit code.
+fn in_terminal(engine: &Engine, words: &[&str], until: &str, keys: &[u8]) -> (String, i32) {
+    let OpenptyResult { master, slave } = openpty(None, None).unwrap();
+    let end = || Stdio::from(slave.try_clone().unwrap());
+    let mut command = engine.command(words);
+    let mut child = command.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
+    drop(command);
+    nix::fcntl::fcntl(&master, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK))
+        .unwrap();
+    let mut terminal = fs::File::from(master);
+    let (mut seen, mut typed, mut code) = (String::new(), false, None);
+    let done = wait_until(Duration::from_secs(20), || {
+        code = child.try_wait().unwrap();
+        let mut buffer = [0; 4096];
+        while let Ok(read @ 1..) = terminal.read(&mut buffer) {
+            seen.push_str(&String::from_utf8_lossy(&buffer[..read]));
+        }
+        if !typed && seen.contains(until) {
+            typed = true;
+            terminal.write_all(keys).unwrap();
+        }
+        code.is_some()
+    });
+    if !done {
+        child.kill().unwrap();
+        panic!("{words:?} does not end: {seen:?}");
+    }
+    (seen, code.and_then(|code| code.code()).unwrap_or(-1))
+}
+
+const LEAVE: &[u8] = b"\x10\x11";
+
+fn a_terminal_is_left_by_keys_and_joined_again() {
+    let engine = Engine::new();
+    engine.ask(&["pull", "-q", "host"]);
+    let words =
+        engine.words(&["-it", "--name", "box", "host", "sh", "-c", "PS1='READY> ' exec sh"]);
+    let (_, code) = in_terminal(&engine, &words, "READY> ", LEAVE);
+    assert_eq!(code, 0, "who leaves run has done nothing wrong");
+    assert_eq!(engine.tell(&["inspect", "-f", "{{.State.Running}}", "box"]), "true");
+    let (seen, code) = in_terminal(&engine, &["attach", "--detach-keys", "a,b", "box"], "", b"xab");
+    assert!(code == 1 && seen.contains("read escape sequence"), "{seen:?} {code}");
+    let exec =
+        ["exec", "-it", "--detach-keys", "ctrl-a", "box", "sh", "-c", "echo in; exec sleep 100"];
+    let (seen, code) = in_terminal(&engine, &exec, "in", b"\x01");
+    assert!(code == 1 && seen.contains("read escape sequence"), "{seen:?} {code}");
+    // ^U takes back the x that was typed before.
+    let (seen, code) = in_terminal(&engine, &["attach", "box"], "", b"\x15exit 4\r");
+    assert_eq!(code, 4, "{seen:?}");
+    let refused = engine.ask(&["attach", "--detach-keys", "bogus", "box"]);
+    assert!(refused.err.contains("cannot attach to a stopped container"), "{refused:?}");
+    let (_, code) = in_terminal(&engine, &["start", "-ai", "box"], "READY> ", LEAVE);
+    assert_eq!(code, 0);
+    engine.tell(&["rm", "-f", "box"]);
+    engine.assert_nothing_left();
+}
+
+fn an_attached_client_sees_the_output_and_the_end() {
+    let engine = Engine::new();
+    engine.run(&["-di", "--name", "box", "host", "sh", "-c", "read line; echo got $line; exit 6"]);
+    let mut command = engine.command(&["attach", "box"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.as_mut().unwrap().write_all(b"it\n").unwrap();
+    let said = finish(child);
+    assert_eq!((said.code, said.out.as_str()), (6, "got it\n"), "{said:?}");
+    // Started again, with what it says; and with its input.
+    let mut command = engine.command(&["start", "-i", "box"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.as_mut().unwrap().write_all(b"more\n").unwrap();
+    assert_eq!(finish(child).out, "got more\n");
+    let several = engine.ask(&["start", "-a", "box", "box"]);
+    assert!(several.err.contains("multiple containers at once"), "{several:?}");
+    engine.tell(&["rm", "box"]);
+    engine.assert_nothing_left();
+}
+
+fn what_containers_use_is_shown() {
+    let engine = Engine::new();
+    engine.run(&["-d", "--name", "busy", "-m", "64m", "host", "sh", "-c", "while :; do :; done"]);
+    engine.run(&["-d", "--name", "idle", "host", "sleep", "100"]);
+    let table = engine.tell(&["stats", "--no-stream"]);
+    let headings = "CONTAINER ID   NAME";
+    assert!(table.starts_with(headings) && table.contains("/ 64MiB"), "{table}");
+    assert_eq!(table.lines().count(), 3, "{table}");
+    let shown = engine.tell(&[
+        "stats",
+        "--no-stream",
+        "--format",
+        "{{.Name}} {{.CPUPerc}} {{.PIDs}}",
+        "busy",
+    ]);
+    let words: Vec<_> = shown.split(' ').collect();
+    let share: f64 = words[1].trim_end_matches('%').parse().unwrap();
+    assert!((words[0], words[2]) == ("busy", "1") && share > 1.0, "{shown}");
+    assert_eq!(engine.ask(&["stats", "--no-stream", "nosuch"]).code, 1);
+    // Live, it goes on until nobody looks.
+    let mut command = engine.command(&["stats"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut first = [0; 20];
+    child.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
+    assert_eq!(&first[..3], b"\x1b[H");
+    drop(child.stdout.take());
+    assert_eq!(finish(child).code, 141);
+    engine.tell(&["rm", "-f", "busy", "idle"]);
+    engine.assert_nothing_left();
+}
+
+fn logs_are_read_from_and_until_a_time() {
+    let engine = Engine::new();
+    engine.run(&["--name", "box", "host", "sh", "-c", "echo one; sleep 0.2; echo two"]);
+    let stamped = engine.tell(&["logs", "-t", "box"]);
+    let times: Vec<_> = stamped.lines().map(|line| line.split_once(' ').unwrap().0).collect();
+    let logs = |words: &[&str]| engine.tell(&[&["logs"], words, &["box"]].concat());
+    assert_eq!(logs(&["--since", times[1]]), "two");
+    assert_eq!(logs(&["--until", times[0]]), "one");
+    for all in [
+        ["--since", "1h"],
+        ["--since", "1.5h"],
+        ["--tail", "-1"],
+        ["--tail", "all"],
+        ["--until", "-1h"],
+    ] {
+        assert_eq!(logs(&all), "one\ntwo", "{all:?}");
+    }
+    assert_eq!(logs(&["--details", "-n", "1"]), "two");
+    let refused = engine.ask(&["logs", "--since", "bogus", "box"]);
+    let sentence =
+        "invalid value for \"since\": failed to parse value as time or duration: \"bogus\"";
+    assert!(refused.code == 1 && refused.err.contains(sentence), "{refused:?}");
+    engine.tell(&["rm", "box"]);
+    engine.assert_nothing_left();
+}
+
+fn an_exec_that_cannot_run_says_why() {
+    let engine = Engine::new();
+    engine.run(&["-d", "--name", "box", "host", "sleep", "100"]);
+    let cases = [
+        (&["exec", "-w", "/nosuch", "box", "true"][..], 127, "working directory /nosuch"),
+        (&["exec", "box", "nosuch"], 127, "executable file not found in $PATH"),
+        (&["exec", "box", "/etc"], 126, "/etc"),
+        (&["exec", "-u", "nosuch", "box", "true"], 126, "has no such name"),
+        (&["exec", "nosuch", "true"], 1, "No such container"),
+    ];
+    for (words, code, sentence) in cases {
+        let said = engine.ask(words);
+        assert_eq!((said.code, said.err.lines().count()), (code, 1), "{words:?}: {said:?}");
+        assert!(said.err.contains(sentence), "{words:?}: {said:?}");
+    }
     engine.tell(&["rm", "-f", "box"]);
     engine.assert_nothing_left();
 }

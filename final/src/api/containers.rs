@@ -14,7 +14,7 @@ use crate::engine::attach::{self, Streams};
 use crate::engine::create::create as create_container;
 use crate::engine::error::{Error, Result};
 use crate::engine::wait::{self, Condition};
-use crate::engine::{lifecycle, listing, logs, remove, restart, shown};
+use crate::engine::{events, lifecycle, listing, logs, remove, restart, shown};
 use crate::shape::{self, Ordered};
 
 /// `POST /containers/create`
@@ -205,8 +205,8 @@ pub async fn logs(
         stdout: params.flag("stdout"),
         stderr: params.flag("stderr"),
         timestamps: params.flag("timestamps"),
-        since: params.text("since").map(logs::parse_time).transpose()?,
-        until: params.text("until").map(logs::parse_time).transpose()?,
+        since: params.text("since").map(events::parse_time).transpose()?,
+        until: params.text("until").map(events::parse_time).transpose()?,
         tail: params.text("tail").filter(|tail| *tail != "all").and_then(|tail| tail.parse().ok()),
     };
     if !options.stdout && !options.stderr {

@@ -45,6 +45,9 @@ pub async fn start(
     let config: ExecStartConfig = parse(&body.to_bytes())?;
     let detach = config.detach.unwrap_or(false);
     let plain = head.uri.query().is_some_and(|query| query.split('&').any(|one| one == REFUSE));
+    let keys = app.execs.detach_keys(&id)?;
+    let keys = DetachKeys::parse(&keys)
+        .map_err(|why| Error::bad_parameter(format!("Invalid detach keys: {why}")))?;
     let started = blocking(move || match app.execs.start(&id, detach) {
         Err(error) if !detach && !plain && cannot_run(&error) => {
             let tty = app.execs.has_terminal(&id)?;
@@ -56,10 +59,7 @@ pub async fn start(
     let Some(stream) = stream else { return Ok(StatusCode::OK.into_response()) };
     let content_type = if tty { RAW } else { MULTIPLEXED };
     let stream = async move { tokio::net::UnixStream::from_std(stream).ok() };
-    let detach = tty.then(|| hijack::Detach {
-        keys: DetachKeys::parse("").expect("the default"),
-        tell: Box::new(|| {}),
-    });
+    let detach = tty.then(|| hijack::Detach { keys, tell: Box::new(|| {}) });
     Ok(hijack::hijack(Request::from_parts(head, Body::empty()), content_type, detach, stream))
 }
 

@@ -5,7 +5,7 @@
 pub mod archive;
 pub mod change;
 pub mod containers;
-mod detach;
+pub mod detach;
 pub mod error;
 pub mod events;
 pub mod exec;
@@ -71,6 +71,7 @@ pub fn router(engine: App) -> Router {
         .route("/containers/{id}/update", post(change::update))
         .route("/containers/{id}/changes", get(observe::changes))
         .route("/containers/{id}/archive", get(archive::get).head(archive::head).put(archive::put))
+        .route("/containers/{id}/stats", get(observe::stats))
         .route("/containers/{id}/top", get(observe::top))
         .route("/containers/{id}", delete(containers::remove))
         .route("/exec/{id}/start", post(exec::start))

@@ -4,15 +4,19 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use bollard_stubs::models::ContainerInspectResponse;
+use clap::Args;
 use http_body_util::BodyExt;
-use hyper::Method;
+use hyper::body::Incoming;
+use hyper::upgrade::Upgraded;
+use hyper::{Method, Response};
 use namespaces::Size;
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
-use super::streams::{self, Wiring};
+use super::streams::{self, Left, Wiring};
 use super::{explain, out};
+use crate::api::detach::DetachKeys;
 use crate::client::{Client, encode};
 use crate::engine::wait::Ended;
 
@@ -131,8 +135,16 @@ fn pass_signals_on(client: &Client, id: &str) -> Vec<Task> {
     PASSED_ON.into_iter().filter_map(pass).collect()
 }
 
+/// What Docker says when the keys have been pressed that leave a terminal.
+pub const LEFT: &str = "read escape sequence";
+
+/// The keys that leave a terminal, as they are written.
+pub fn keys(text: &str) -> Result<DetachKeys> {
+    DetachKeys::parse(text).map_err(|why| anyhow::anyhow!("Invalid detach keys: {why}"))
+}
+
 /// What of a container is shown while it runs.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Default)]
 pub struct View {
     /// Our standard input is its.
     pub stdin: bool,
@@ -146,6 +158,70 @@ pub struct View {
     pub removed: bool,
     /// Tell how it was made.
     pub explain: bool,
+    /// The keys that leave its terminal; empty for the usual ones.
+    pub detach_keys: String,
+}
+
+/// `attach`
+#[derive(Debug, Args)]
+pub struct AttachArgs {
+    /// The keys that leave its terminal, and let it go on.
+    #[arg(long, value_name = "KEYS", default_value = "")]
+    detach_keys: String,
+    /// Do not give it our standard input.
+    #[arg(long)]
+    no_stdin: bool,
+    /// Pass signals on to the program.
+    #[arg(
+        long,
+        default_value_t = true,
+        action = clap::ArgAction::Set,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_name = "BOOL"
+    )]
+    sig_proxy: bool,
+    /// A name, an id, or an unambiguous beginning of an id.
+    container: String,
+}
+
+/// `coracle attach`
+pub async fn attach(client: &Client, args: AttachArgs) -> Result<ExitCode> {
+    let path = format!("/containers/{}/json", encode(&args.container));
+    let container: ContainerInspectResponse = client.get(&path).await?;
+    let state = container.state.clone().unwrap_or_default();
+    if state.running != Some(true) {
+        bail!("You cannot attach to a stopped container, start it first");
+    }
+    if state.paused == Some(true) {
+        bail!("You cannot attach to a paused container, unpause it first");
+    }
+    if state.restarting == Some(true) {
+        bail!("You cannot attach to a restarting container, wait until it is running");
+    }
+    let config = container.config.unwrap_or_default();
+    let view = View {
+        stdin: !args.no_stdin && config.open_stdin == Some(true),
+        stdout: true,
+        stderr: true,
+        signals: args.sig_proxy,
+        detach_keys: args.detach_keys,
+        ..View::default()
+    };
+    let id = container.id.unwrap_or_default();
+    let tty = config.tty.unwrap_or(false);
+    let with = With::join(client, &id, tty, view, "not-running").await?;
+    // A program draws its screen anew when its terminal has got another size.
+    if let Some((rows, columns)) = size_of_stdin().filter(|_| tty) {
+        let taller = rows.saturating_add(1);
+        let path = format!("/containers/{id}/resize?h={taller}&w={columns}");
+        let _ = client.post(&path).await;
+    }
+    match with.stay().await? {
+        Some(code) => Ok(code),
+        None => bail!(LEFT),
+    }
 }
 
 /// Starts a container, and tells how it was made if that is asked for.
@@ -156,42 +232,68 @@ pub async fn start(client: &Client, id: &str, explain: bool) -> Result<()> {
     }
 }
 
-/// Attaches to a container, starts it, and stays until its end: its exit code.
-pub async fn start_attached(
-    client: &Client,
-    container: &ContainerInspectResponse,
-    view: View,
-) -> Result<ExitCode> {
-    let id = container.id.clone().unwrap_or_default();
-    let tty = container.config.as_ref().and_then(|config| config.tty).unwrap_or(false);
-    start_and_stay(client, &id, tty, view).await
+/// Attaches to a container, starts it, and stays until its end: its exit code. Who
+/// leaves it earlier has done nothing wrong.
+pub async fn start_and_stay(client: &Client, id: &str, tty: bool, view: View) -> Result<ExitCode> {
+    let condition = if view.removed { "removed" } else { "next-exit" };
+    let explain = view.explain;
+    // Attach and wait first, so that nothing is missed.
+    let with = With::join(client, id, tty, view, condition).await?;
+    start(client, id, explain).await?;
+    Ok(with.stay().await?.unwrap_or(ExitCode::SUCCESS))
 }
 
-/// The same, for whoever knows the container.
-pub async fn start_and_stay(client: &Client, id: &str, tty: bool, view: View) -> Result<ExitCode> {
-    let View { stdin, stdout, stderr, .. } = view;
-    require_terminal(tty && stdin)?;
-    // Attach and wait first, so that nothing is missed.
-    let path =
-        format!("/containers/{id}/attach?stream=1&stdin={stdin}&stdout={stdout}&stderr={stderr}");
-    let connection = client.upgrade(&path, None).await?;
-    let condition = if view.removed { "removed" } else { "next-exit" };
-    let path = format!("/containers/{id}/wait?condition={condition}");
-    let end = client.send(Method::POST, &path, None, false).await?;
-    // A terminal's signals are keys, and travel as its input.
-    let signals = if tty || !view.signals { Vec::new() } else { pass_signals_on(client, id) };
+/// Being with a container.
+struct With {
+    client: Client,
+    id: String,
+    wiring: Wiring,
+    connection: Upgraded,
+    end: Response<Incoming>,
+    signals: Vec<Task>,
+}
 
-    start(client, id, view.explain).await?;
-
-    let raw = raw_mode(tty && stdin)?;
-    let resize = tty.then(|| follow_size(client.clone(), format!("/containers/{id}/resize")));
-    streams::join(connection, Wiring { stdin, tty }).await?;
-    drop((raw, resize));
-    let Ended { docker: ended, out_of_memory } =
-        serde_json::from_slice(&end.into_body().collect().await?.to_bytes())?;
-    drop(signals);
-    for message in ended.error.and_then(|error| error.message).into_iter().chain(out_of_memory) {
-        out::tell(format!("coracle: {message}"));
+impl With {
+    async fn join(
+        client: &Client,
+        id: &str,
+        tty: bool,
+        view: View,
+        condition: &str,
+    ) -> Result<Self> {
+        let View { stdin, stdout, stderr, detach_keys, .. } = view;
+        require_terminal(tty && stdin)?;
+        let keys = (tty && stdin).then(|| keys(&detach_keys)).transpose()?;
+        let path = format!(
+            "/containers/{id}/attach?stream=1&stdin={stdin}&stdout={stdout}&stderr={stderr}\
+             &detachKeys={}",
+            encode(&detach_keys)
+        );
+        let connection = client.upgrade(&path, None).await?;
+        let path = format!("/containers/{id}/wait?condition={condition}");
+        let end = client.send(Method::POST, &path, None, false).await?;
+        // A terminal's signals are keys, and travel as its input.
+        let signals = if tty || !view.signals { Vec::new() } else { pass_signals_on(client, id) };
+        let wiring = Wiring { stdin, tty, keys };
+        Ok(Self { client: client.clone(), id: id.into(), wiring, connection, end, signals })
     }
-    Ok(ExitCode::from(ended.status_code as u8))
+
+    /// Until its end, which has an exit code, or until our user leaves.
+    async fn stay(self) -> Result<Option<ExitCode>> {
+        let Wiring { stdin, tty, .. } = self.wiring;
+        let raw = raw_mode(tty && stdin)?;
+        let path = format!("/containers/{}/resize", self.id);
+        let resize = tty.then(|| follow_size(self.client.clone(), path));
+        let left = streams::join(self.connection, self.wiring).await?;
+        drop((raw, resize));
+        if left == Left::ByKeys {
+            return Ok(None);
+        }
+        let Ended { docker: ended, out_of_memory } =
+            serde_json::from_slice(&self.end.into_body().collect().await?.to_bytes())?;
+        drop(self.signals);
+        let messages = ended.error.and_then(|error| error.message).into_iter();
+        messages.chain(out_of_memory).for_each(|text| out::tell(format!("coracle: {text}")));
+        Ok(Some(ExitCode::from(ended.status_code as u8)))
+    }
 }

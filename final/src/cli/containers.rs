@@ -25,9 +25,12 @@ pub struct StartArgs {
     /// Show the container's output, and end as it ends.
     #[arg(short, long)]
     attach: bool,
-    /// Give the container this standard input; with --attach.
+    /// Give the container this standard input.
     #[arg(short, long)]
     interactive: bool,
+    /// The keys that leave its terminal, and let it go on.
+    #[arg(long, value_name = "KEYS", default_value = "")]
+    detach_keys: String,
     /// Names, ids, or unambiguous beginnings of ids.
     #[arg(required = true, value_name = "CONTAINER")]
     names: Vec<String>,
@@ -82,19 +85,22 @@ pub struct RmArgs {
 pub async fn start(client: &Client, args: StartArgs) -> Result<ExitCode> {
     if args.attach || args.interactive {
         let [name] = args.names.as_slice() else {
-            anyhow::bail!("start --attach takes one container at a time");
+            anyhow::bail!("you cannot start and attach multiple containers at once");
         };
         let container: ContainerInspectResponse =
             client.get(&format!("/containers/{}/json", encode(name))).await?;
+        let config = container.config.unwrap_or_default();
         let view = View {
-            stdin: args.interactive,
-            stdout: args.attach,
-            stderr: args.attach,
+            stdin: args.interactive && config.open_stdin == Some(true),
+            stdout: true,
+            stderr: true,
             signals: true,
-            removed: container.host_config.as_ref().and_then(|host| host.auto_remove) == Some(true),
+            removed: container.host_config.and_then(|host| host.auto_remove) == Some(true),
             explain: false,
+            detach_keys: args.detach_keys,
         };
-        return attach::start_attached(client, &container, view).await;
+        let (id, tty) = (container.id.unwrap_or_default(), config.tty.unwrap_or(false));
+        return attach::start_and_stay(client, &id, tty, view).await;
     }
     each(&args.names, async |name| {
         client.post(&format!("/containers/{}/start", encode(&name))).await?;

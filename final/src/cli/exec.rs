@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use bollard_stubs::models::{ExecConfig, ExecInspectResponse, ExecStartConfig, IdResponse};
 use clap::Args;
 use hyper::{Method, StatusCode};
@@ -10,7 +10,7 @@ use namespaces::cli::ProcessArgs;
 
 use super::attach;
 use super::run;
-use super::streams::{self, Wiring};
+use super::streams::{self, Left, Wiring};
 use crate::api::exec::REFUSE;
 use crate::client::{Client, Refused, encode};
 
@@ -23,6 +23,9 @@ pub struct ExecArgs {
     /// What the process is given.
     #[command(flatten)]
     process: ProcessArgs,
+    /// The keys that leave its terminal, and let it go on.
+    #[arg(long, value_name = "KEYS", default_value = "")]
+    detach_keys: String,
     /// Give it all capabilities and no system call filter.
     #[arg(long)]
     privileged: bool,
@@ -40,7 +43,8 @@ pub struct ExecArgs {
 
 /// `coracle exec`
 pub async fn exec(client: &Client, args: ExecArgs) -> Result<ExitCode> {
-    attach::require_terminal(args.process.tty && args.process.interactive)?;
+    attach::require_terminal(args.process.tty && args.process.interactive && !args.detach)?;
+    let keys = attach::keys(&args.detach_keys)?;
     let config = ExecConfig {
         attach_stdin: Some(args.process.interactive && !args.detach),
         attach_stdout: Some(!args.detach),
@@ -52,7 +56,7 @@ pub async fn exec(client: &Client, args: ExecArgs) -> Result<ExitCode> {
         user: args.process.user.as_ref().map(ToString::to_string),
         working_dir: args.process.workdir.as_ref().map(|dir| dir.display().to_string()),
         console_size: args.process.tty.then(attach::console_size).flatten(),
-        ..Default::default()
+        detach_keys: Some(args.detach_keys),
     };
     let path = format!("/containers/{}/exec", encode(&args.container));
     let created: IdResponse = client.call(Method::POST, &path, Some(&config)).await?;
@@ -73,9 +77,14 @@ pub async fn exec(client: &Client, args: ExecArgs) -> Result<ExitCode> {
         .process
         .tty
         .then(|| attach::follow_size(client.clone(), format!("/exec/{}/resize", created.id)));
-    streams::join(connection, Wiring { stdin: args.process.interactive, tty: args.process.tty })
-        .await?;
+    let (stdin, tty) = (args.process.interactive, args.process.tty);
+    let left =
+        streams::join(connection, Wiring { stdin, tty, keys: raw.is_some().then_some(keys) });
+    let left = left.await?;
     drop((raw, resize));
+    if left == Left::ByKeys {
+        bail!(attach::LEFT);
+    }
     let ended = client.get::<ExecInspectResponse>(&format!("/exec/{}/json", created.id)).await;
     match ended {
         Ok(ended) => Ok(ExitCode::from(ended.exit_code.unwrap_or(KILLED) as u8)),

@@ -169,14 +169,26 @@ impl Format {
     /// # Errors
     /// A template that does not fit the rows, and as for [`out::text`].
     pub fn print<R: Into<Row>>(&self, rows: Vec<R>, header: fn(&str) -> String) -> Result<()> {
+        out::text(self.text(rows, header)?)
+    }
+
+    /// What [`Format::print`] prints.
+    ///
+    /// # Errors
+    /// A template that does not fit the rows.
+    pub fn text<R: Into<Row>>(
+        &self,
+        rows: impl IntoIterator<Item = R>,
+        header: fn(&str) -> String,
+    ) -> Result<String> {
         let mut text = String::new();
         for row in rows {
             text.push_str(&self.render(&row.into())?);
             text.push('\n');
         }
         match self.table {
-            true => out::text(table::align(&(self.headings(header)? + "\n" + &text))),
-            false => out::text(text),
+            true => Ok(table::align(&(self.headings(header)? + "\n" + &text)).to_string()),
+            false => Ok(text),
         }
     }
 

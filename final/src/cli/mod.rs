@@ -26,6 +26,7 @@ pub mod out;
 pub mod prune;
 pub mod ps;
 pub mod run;
+pub mod stats;
 pub mod streams;
 pub mod supervision;
 pub mod table;
@@ -98,12 +99,16 @@ pub enum Command {
     Ps(ps::PsArgs),
     /// Show what a container has said.
     Logs(logs::LogsArgs),
+    /// Be with a container that runs: see its output, give it input.
+    Attach(attach::AttachArgs),
     /// Give a container another name.
     Rename(change::RenameArgs),
     /// Change the limits and the restart policy of containers.
     Update(change::UpdateArgs),
     /// Show the processes of a container.
     Top(observe::TopArgs),
+    /// Show what containers use, as it changes.
+    Stats(stats::StatsArgs),
     /// Show the published ports of a container.
     Port(observe::PortArgs),
     /// Copy files into a container and out of it, also when it does not run.
@@ -184,9 +189,11 @@ pub async fn dispatch(command: Command, client: Client, root: &Path) -> anyhow::
         Command::Rm(args) => containers::rm(&client, args).await,
         Command::Ps(args) => ps::ps(&client, args).await,
         Command::Logs(args) => logs::logs(&client, args).await,
+        Command::Attach(args) => attach::attach(&client, args).await,
         Command::Rename(args) => change::rename(&client, args).await,
         Command::Update(args) => change::update(&client, args).await,
         Command::Top(args) => observe::top(&client, args).await,
+        Command::Stats(args) => stats::stats(&client, args).await,
         Command::Port(args) => observe::port(&client, args).await,
         Command::Cp(args) => cp::cp(&client, args).await,
         Command::Diff(args) => observe::diff(&client, args).await,

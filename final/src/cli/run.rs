@@ -109,6 +109,9 @@ pub struct RunArgs {
     /// Pass signals on to the program.
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
     sig_proxy: bool,
+    /// The keys that leave its terminal, and let it go on.
+    #[arg(long, value_name = "KEYS", default_value = "")]
+    detach_keys: String,
     /// Everything else.
     #[command(flatten)]
     create: CreateArgs,
@@ -174,6 +177,7 @@ impl RunArgs {
             signals: self.sig_proxy,
             removed: self.create.engine.rm,
             explain: self.create.life.process.explain,
+            detach_keys: self.detach_keys.clone(),
         }
     }
 }

@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
 
 use super::out;
+use crate::api::detach::DetachKeys;
 
 /// Takes Docker's frames apart: `[stream, 0, 0, 0, length: u32, big endian] payload`.
 /// With a terminal there are none: everything is output.
@@ -61,23 +62,38 @@ impl Demux {
 }
 
 /// Which of our streams are joined, and how.
-#[derive(Debug, Clone, Copy)]
 pub struct Wiring {
     /// Send our standard input.
     pub stdin: bool,
     /// The container has a terminal.
     pub tty: bool,
+    /// The keys that leave it, if our input is a terminal, too.
+    pub keys: Option<DetachKeys>,
 }
 
-/// Carries bytes both ways until the container's side ends.
-pub async fn join(connection: Upgraded, wiring: Wiring) -> Result<()> {
+/// Why we are not with the container any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// Its side of the streams has ended.
+    AtItsEnd,
+    /// Our user has pressed the keys for that.
+    ByKeys,
+}
+
+/// Carries bytes both ways until the container's side ends, or our user leaves.
+pub async fn join(connection: Upgraded, wiring: Wiring) -> Result<Left> {
     let (reader, writer) = tokio::io::split(TokioIo::new(connection));
-    let input = wiring.stdin.then(|| tokio::spawn(send_stdin(writer)));
-    let result = receive(reader, wiring.tty).await;
-    if let Some(input) = input {
-        input.abort();
+    let left = async {
+        match wiring.stdin && send_stdin(writer, wiring.keys).await {
+            true => Ok(Left::ByKeys),
+            false => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        received = receive(reader, wiring.tty) => received.map(|()| Left::AtItsEnd),
+        left = left => left,
     }
-    result
 }
 
 async fn receive(mut reader: ReadHalf<TokioIo<Upgraded>>, tty: bool) -> Result<()> {
@@ -92,8 +108,12 @@ async fn receive(mut reader: ReadHalf<TokioIo<Upgraded>>, tty: bool) -> Result<(
 }
 
 /// Standard input is read by a thread of its own: a read from a terminal cannot be
-/// called off, and must not hold up the end of this program.
-async fn send_stdin(mut writer: WriteHalf<TokioIo<Upgraded>>) {
+/// called off, and must not hold up the end of this program. True if our user has
+/// pressed the keys to leave.
+async fn send_stdin(
+    mut writer: WriteHalf<TokioIo<Upgraded>>,
+    mut keys: Option<DetachKeys>,
+) -> bool {
     let (sender, mut receiver) = mpsc::channel::<Bytes>(4);
     std::thread::spawn(move || {
         let stdin = std::io::stdin();
@@ -105,11 +125,20 @@ async fn send_stdin(mut writer: WriteHalf<TokioIo<Upgraded>>) {
         }
     });
     while let Some(bytes) = receiver.recv().await {
-        if writer.write_all(&bytes).await.is_err() {
-            return;
+        let (bytes, left) = match &mut keys {
+            Some(keys) => {
+                let (passed, left) = keys.filter(&bytes);
+                (Bytes::from(passed), left)
+            }
+            None => (bytes, false),
+        };
+        if writer.write_all(&bytes).await.is_err() || left {
+            return left;
         }
     }
     let _ = writer.shutdown().await;
+    // The connection stays whole: the other half of it is still being read.
+    std::future::pending().await
 }
 
 #[cfg(test)]

@@ -104,6 +104,7 @@ impl Execs {
             privileged,
             capabilities: privileged.then(|| docker_capabilities(&security::all_capabilities())),
             attach,
+            detach_keys: config.detach_keys.unwrap_or_default(),
             session,
         };
         forget_old(&container.dir);
@@ -152,10 +153,20 @@ impl Execs {
             return Err(Error::conflict(format!("exec {id} was started already")));
         }
         let attach = (!detach).then_some(instructions.attach);
-        let stream = Shim::connect(&container)?.exec(id.to_owned(), attach)?;
+        let stream = Shim::connect(&container)?.exec(id.to_owned(), attach);
+        let stream = stream.map_err(|error| match Error::from(error) {
+            error if matches!(error.exit_code, 126 | 127) => error,
+            // Docker's code where nothing else is known.
+            error => Error { exit_code: 126, ..error },
+        })?;
         stream.set_nonblocking(true)?;
         tell(&container, "exec_start", id, &instructions);
         Ok((instructions.terminal, (!detach).then_some(stream)))
+    }
+
+    /// The keys that leave its terminal, as its client wrote them.
+    pub fn detach_keys(&self, id: &str) -> Result<String> {
+        Ok(self.find(id)?.instructions.detach_keys)
     }
 
     /// True if it has a terminal.
@@ -182,7 +193,7 @@ impl Execs {
             pid: Some(if running { state.pid.into() } else { 0 }),
             container_id: Some(container.id()),
             can_remove: Some(false),
-            detach_keys: Some(String::new()),
+            detach_keys: Some(instructions.detach_keys),
             open_stdin: Some(attach.stdin),
             open_stdout: Some(attach.stdout),
             open_stderr: Some(attach.stderr),

@@ -38,6 +38,7 @@ pub mod seccomp_profile;
 pub mod security;
 pub mod shown;
 pub mod spec;
+pub mod stats;
 pub mod status;
 pub mod sweep;
 pub mod time;

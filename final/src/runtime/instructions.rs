@@ -119,6 +119,9 @@ pub struct ExecInstructions {
     pub capabilities: Option<LinuxCapabilities>,
     /// Which streams the client that created it wants.
     pub attach: Attach,
+    /// The keys that leave its terminal, in Docker's words; empty for the usual ones.
+    #[serde(default)]
+    pub detach_keys: String,
     /// Who the program runs as, and with what input.
     #[serde(flatten)]
     pub session: Session,
