@@ -139,7 +139,7 @@ fn id(engine: &Engine) -> String {
     let machine = read("/etc/machine-id");
     let root = engine.root.data().display().to_string();
     let half = |word: &str| networking::hash(format!("{word} {machine} {root}").as_bytes());
-    let (a, b) = (half("engine") as u64, half("root") as u64);
+    let (a, b) = (half("engine"), half("root"));
     format!(
         "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
         a >> 32,

@@ -182,8 +182,7 @@ impl Server {
     /// Lets everyone go who waits for the tidying up, and stays for those who have
     /// not taken all output yet.
     pub fn part(mut self) {
-        let (streams, others): (Vec<_>, Vec<_>) =
-            self.peers.drain(..).partition(|peer| is_stream(peer));
+        let (streams, others): (Vec<_>, Vec<_>) = self.peers.drain(..).partition(is_stream);
         others.into_iter().for_each(|peer| peer.close(&mut self.buffer));
         self.peers = streams;
         while !self.peers.is_empty() && self.flush_some() {
