@@ -5,8 +5,8 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use bollard_stubs::models::{
     NetworkConnectRequest, NetworkCreateRequest, NetworkCreateResponse, NetworkDisconnectRequest,
-    NetworkPruneResponse,
 };
+use serde_json::{Value, json};
 
 use super::containers::parse;
 use super::params::Params;
@@ -67,12 +67,12 @@ pub async fn disconnect(
 }
 
 /// `POST /networks/prune`
-pub async fn prune(State(app): State<App>, params: Params) -> Result<Json<NetworkPruneResponse>> {
+pub async fn prune(State(app): State<App>, params: Params) -> Result<Json<Value>> {
     let filters = params.filters()?;
     let removed = blocking(move || app.networks.prune(&filters)).await?;
     // Docker says null where there was nothing to do.
-    let networks_deleted = Some(removed).filter(|removed| !removed.is_empty());
-    Ok(Json(NetworkPruneResponse { networks_deleted }))
+    let removed = Some(removed).filter(|removed| !removed.is_empty());
+    Ok(Json(json!({ "NetworksDeleted": removed })))
 }
 
 /// `POST /networks/{id}/down`: takes a bridge and its rules off this host. Ours.

@@ -68,10 +68,11 @@ impl Engine {
         said.out.trim_end().to_owned()
     }
 
-    /// `run`, in a cgroup that carries our word, and without a network.
+    /// `run`, in a cgroup that carries our word, and without a network unless they ask
+    /// for one.
     pub fn words<'a>(&'a self, words: &[&'a str]) -> Vec<&'a str> {
         let mut all = vec!["run", "--quiet", "--cgroup-parent", &self.word];
-        if self.network.is_none() {
+        if self.network.is_none() && !words.contains(&"--network") {
             all.extend(["--network", "none"]);
         }
         all.extend(words);
