@@ -4,15 +4,17 @@
 use std::process::Command;
 use std::time::Duration;
 
-use testkit::{Needs, NetNs, wait_until};
+use testkit::{Needs, wait_until};
 
 #[path = "networks/dns.rs"]
 mod dns;
 #[path = "cli/engine.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
 mod engine;
+#[path = "networks/world.rs"]
+mod world;
 
-use engine::{Engine, Said};
+use world::{HOST, MACHINE, World};
 
 const NET: &[Needs] = &[Needs::Root, Needs::Overlay, Needs::Network];
 const SERVER: &[Needs] = &[
@@ -41,96 +43,6 @@ fn main() {
         NET a_killed_shim_leaves_no_lease_and_no_name,
         NET the_options_of_a_network_do_what_they_say,
     ]);
-}
-
-/// An engine in a network of its own, with another machine on its wire.
-struct World {
-    engine: Engine,
-    machine: NetNs,
-}
-
-const HOST: &str = "192.0.2.1";
-const MACHINE: &str = "192.0.2.9";
-
-impl World {
-    fn new() -> Self {
-        let (host, machine) = (NetNs::new(), NetNs::new());
-        host.connect(&machine, "wire0", &format!("{HOST}/24"), &format!("{MACHINE}/24"));
-        machine.ip(&format!("route add 10.0.0.0/8 via {HOST}"));
-        Self { engine: Engine::made(Some(host)), machine }
-    }
-
-    fn tell(&self, words: &[&str]) -> String {
-        self.engine.tell(words)
-    }
-
-    fn refuse(&self, words: &[&str]) -> String {
-        let said = self.engine.ask(words);
-        assert_ne!(said.code, 0, "{words:?}: {said:?}");
-        said.err.trim_end().to_owned()
-    }
-
-    /// A container that sleeps.
-    #[track_caller]
-    fn sleeper(&self, name: &str, flags: &[&str]) {
-        let said = self.try_sleeper(name, flags);
-        assert_eq!(said.code, 0, "{name} {flags:?}: {said:?}");
-    }
-
-    fn try_sleeper(&self, name: &str, flags: &[&str]) -> Said {
-        let words = [&["-d", "--name", name], flags, &["host", "sleep", "1000"]].concat();
-        self.engine.run(&words)
-    }
-
-    /// A program of the host, in the network of a container.
-    fn inside(&self, container: &str, program: &str) -> Command {
-        let pid = self.tell(&["inspect", "-f", "{{.State.Pid}}", container]);
-        let mut command = Command::new("nsenter");
-        command.arg(format!("--net=/proc/{pid}/ns/net")).arg("--").arg(program);
-        command
-    }
-
-    /// What the name server says to somebody in a container's network.
-    fn names(&self, container: &str, questions: &[&str]) -> Vec<String> {
-        let own = std::env::current_exe().unwrap();
-        let mut command = self.inside(container, own.to_str().unwrap());
-        let output = command.arg("dns-ask").args(questions).output().unwrap();
-        assert!(output.status.success(), "{questions:?}: {output:?}");
-        String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
-    }
-
-    fn address(&self, container: &str, network: &str) -> String {
-        let template = format!("{{{{(index .NetworkSettings.Networks \"{network}\").IPAddress}}}}");
-        self.tell(&["inspect", "-f", &template, container])
-    }
-
-    fn reaches(&self, container: &str, address: &str) -> bool {
-        let mut ping = self.inside(container, "ping");
-        ping.args(["-c1", "-W1", address]).output().unwrap().status.success()
-    }
-
-    /// No bridge, cable or table is left. The kernel takes cables away in its own time.
-    #[track_caller]
-    fn assert_clean(&self) {
-        let clean = wait_until(Duration::from_secs(5), || self.things().is_empty());
-        assert!(clean, "left behind: {:?}", self.things());
-    }
-
-    /// The interfaces and nft tables of the host.
-    fn things(&self) -> Vec<String> {
-        let host = self.engine.network.as_ref().unwrap();
-        let text = |mut command: Command| {
-            String::from_utf8_lossy(&command.output().unwrap().stdout).into_owned()
-        };
-        let mut links = host.command("ip");
-        links.args(["-br", "link"]);
-        let mut tables = host.command("nft");
-        tables.args(["list", "tables"]);
-        let (links, tables) = (text(links), text(tables));
-        let links = links.lines().map(|line| line.split([' ', '@']).next().unwrap().to_owned());
-        let own = |link: &String| link != "lo" && link != "wire0";
-        links.filter(own).chain(tables.lines().map(str::to_owned)).collect()
-    }
 }
 
 fn networks_are_made_listed_shown_and_removed() {
