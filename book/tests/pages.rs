@@ -13,6 +13,7 @@ fn main() {
         testkit::test("every_link_to_a_page_leads_to_one", &[], links),
         testkit::test("drawings_take_the_theme_and_fit_a_phone", &[], drawings),
         testkit::test("errors_are_quoted_as_the_programs_say_them", &[], errors),
+        testkit::test("every_lesson_has_four_exercises_or_more", &[], exercises),
         testkit::test("generated_pages_are_current", &[], current),
     ])
 }
@@ -142,6 +143,20 @@ fn errors() {
     let headings = page.text.lines().filter_map(|line| line.strip_prefix("### "));
     let unsaid = headings.filter(|heading| !said.contains(heading));
     assert_none(unsaid.map(|heading| format!("no program says {heading:?}")).collect());
+}
+
+fn exercises() {
+    let lessons = workshop::lessons(&pages::root()).unwrap_or_else(|error| panic!("{error:#}"));
+    assert_eq!(lessons.len(), 6, "a lesson has no exercises");
+    let few = lessons.iter().filter(|lesson| lesson.exercises.len() < 4);
+    let number = |lesson: &workshop::Lesson| {
+        format!("lesson {} has {}", lesson.number, lesson.exercises.len())
+    };
+    assert_none(few.map(number).collect());
+    let mut names: Vec<_> = lessons.iter().flat_map(|lesson| &lesson.exercises).collect();
+    names.sort_by_key(|exercise| &exercise.name);
+    let same = names.windows(2).filter(|pair| pair[0].name == pair[1].name);
+    assert_none(same.map(|pair| format!("two exercises are called {}", pair[0].name)).collect());
 }
 
 fn current() {

@@ -35,6 +35,11 @@ fn equalised(text: &str, numbers: bool) -> String {
             (r"\[\d{6,}\]", "[INODE]"),
             (r"/proc/\d+", "/proc/PID"),
             (r"\b([0-9a-f]{2}:){5}[0-9a-f]{2}\b", "MAC"),
+            // A bridge, a cable and a subnet are chosen by an engine's folder; the host's
+            // part of an address is not.
+            (r"\bcor[0-9a-f]{8}\b *", "BRIDGE "),
+            (r"\bveth[0-9a-f]{10}\b", "VETH"),
+            (r"\b10\.(8\d|9[0-5])\.\d+\.(\d+)\b", "10.SUBNET.$2"),
             (r" +\n", "\n"),
         ]
         .map(|(pattern, name)| (Regex::new(pattern).expect("a good pattern"), name))

@@ -29,7 +29,7 @@ case $1 in
 esac
 while [ $# -gt 0 ]; do
     case $1 in
-        -p | --package) program=$2; shift 2 ;;
+        -p | --package | --example) program=$2; shift 2 ;;
         -q | --quiet | --release) shift ;;
         --) shift; break ;;
         *) break ;;
@@ -67,11 +67,36 @@ pub fn folder_for(text: &str, parent: &Path) -> PathBuf {
             }
         }
     }
+    for (package, name) in examples_in(text) {
+        let copy = testkit::reachable(built_example(package, name));
+        let link = folder.join(name);
+        if !link.exists() {
+            std::os::unix::fs::symlink(copy, link).expect("link an example");
+        }
+    }
     folder
 }
 
 fn built(name: &str) -> PathBuf {
     built_in(name, name)
+}
+
+/// The examples that a text runs: `-p PACKAGE --example NAME`.
+fn examples_in(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    text.split("cargo run -p ").skip(1).filter_map(|rest| {
+        let mut words = rest.split_whitespace();
+        let package = words.next()?;
+        (words.next()? == "--example").then_some((package, words.next()?))
+    })
+}
+
+fn built_example(package: &str, name: &str) -> PathBuf {
+    let own = std::env::current_exe().expect("the path of this program");
+    let program = own.ancestors().nth(2).expect("the build folder").join("examples").join(name);
+    if !is_fresh(&program) {
+        cargo_build(&["--package", package, "--example", name]);
+    }
+    program
 }
 
 /// The built program. `cargo test --workspace` has just built it; for a test that is run
@@ -83,15 +108,17 @@ fn built_in(package: &str, name: &str) -> PathBuf {
     });
     let program = FOLDER.join(name);
     if !is_fresh(&program) {
-        let cargo = std::env::var_os("CARGO").unwrap_or("cargo".into());
-        let status = Command::new(cargo)
-            .args(["build", "--quiet", "--package", package, "--bin", name])
-            .current_dir(book::pages::root())
-            .status()
-            .expect("run cargo build");
-        assert!(status.success(), "cargo build --package {name}: {status}");
+        cargo_build(&["--package", package, "--bin", name]);
     }
     program
+}
+
+fn cargo_build(what: &[&str]) {
+    let cargo = std::env::var_os("CARGO").unwrap_or("cargo".into());
+    let mut build = Command::new(cargo);
+    build.args(["build", "--quiet"]).args(what).current_dir(book::pages::root());
+    let status = build.status().expect("run cargo build");
+    assert!(status.success(), "cargo build {}: {status}", what.join(" "));
 }
 
 /// True if the program is newer than all files that it was made of, which cargo lists

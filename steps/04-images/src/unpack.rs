@@ -38,6 +38,7 @@ use nix::sys::stat::{Mode, SFlag, makedev, mkdirat, mknodat};
 use nix::unistd::{linkat, symlinkat};
 
 use archive::{Archive, Entry, Kind};
+pub use attributes::set_opaque;
 use attributes::{Attributes, Owner};
 use folder::{Folder, Made, Place, clean, is_whiteout};
 pub use inflate::decompress;

@@ -198,17 +198,17 @@ impl Shop {
     fn watch(&self, first: &Exercise) -> Result<u8> {
         let mut exercise = first;
         loop {
-            let saved = modified(&exercise.file());
+            // What is saved while the check runs is checked next.
+            let mut saved = modified(&exercise.file());
             if self.check(exercise)? == Outcome::Solved {
                 match self.all().find(|other| !self.is_solved(other)) {
                     Some(next) => exercise = next,
                     None => return Ok(0),
                 }
+                saved = modified(&exercise.file());
             }
             println!("Waiting for {} to be saved; Ctrl-C ends.", self.shown(exercise));
-            let before = if exercise.name == first.name { saved } else { None };
-            let before = before.or_else(|| modified(&exercise.file()));
-            while modified(&exercise.file()) == before {
+            while modified(&exercise.file()) == saved {
                 std::thread::sleep(Duration::from_millis(200));
             }
             println!();

@@ -21,7 +21,7 @@ use crate::observe::{self, cgroup_folder, children, container_of};
 use crate::world::World;
 
 /// So long a program may take, in all.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What came of running an exercise once.
 #[derive(Debug)]

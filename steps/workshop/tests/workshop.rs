@@ -2,8 +2,9 @@
 //! one lesson of three small exercises.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
@@ -21,6 +22,7 @@ fn main() {
         test("a_graded_run_never_updates_a_snapshot", snapshot),
         test("a_process_that_is_left_behind_is_told", left_behind),
         test("a_program_that_does_not_end_is_ended", endless),
+        test("watch_checks_what_is_saved_and_goes_on_to_the_next", watch),
         test("a_name_that_is_none_is_refused", unknown),
     ])
 }
@@ -232,7 +234,27 @@ fn endless() {
     let repository = Repository::new();
     repository.answer("01_one.rs", "loop { std::thread::park() }");
     let answer = repository.workshop(&["check"]);
-    answer.says(1, &["it did not end within 30 seconds"]);
+    answer.says(1, &["it did not end within 20 seconds"]);
+}
+
+fn watch() {
+    let repository = Repository::new();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_workshop"));
+    command.arg("watch").current_dir(repository.file("")).stdout(Stdio::piped());
+    command.env("CARGO_TARGET_DIR", repository.root().join("target"));
+    let mut watch = testkit::spawn(command).unwrap();
+    let mut said = BufReader::new(watch.0.stdout.take().unwrap()).lines();
+    let mut hears = |words: &str| {
+        let found = said.by_ref().map_while(Result::ok).any(|line| line.contains(words));
+        assert!(found, "it never says {words:?}");
+    };
+    hears("It is not written yet");
+    hears("Waiting for steps/01-sample/exercises/01_one.rs to be saved");
+    repository.answer("01_one.rs", "\"hello one\".into()");
+    hears("Solved.");
+    hears("Waiting for steps/01-sample/exercises/02_two.rs to be saved");
+    repository.answer("02_two.rs", "\"goodbye\".into()");
+    hears("yours:    goodbye");
 }
 
 fn unknown() {

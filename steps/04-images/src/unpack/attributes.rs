@@ -200,9 +200,11 @@ impl Attributes {
     }
 }
 
+/// Hides what the layers below have in this folder, from whoever mounts an overlay.
+///
 /// `trusted.*` is for the host's root; overlayfs in a user namespace, mounted with
 /// `userxattr`, looks for `user.*` instead.
-fn set_opaque(folder: BorrowedFd) -> nix::Result<()> {
+pub fn set_opaque(folder: BorrowedFd) -> nix::Result<()> {
     match sys::fsetxattr(folder, c"trusted.overlay.opaque", b"y") {
         Err(Errno::EPERM) => sys::fsetxattr(folder, c"user.overlay.opaque", b"y"),
         other => other,
