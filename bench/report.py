@@ -12,6 +12,10 @@ TARGETS = [
     ("exec", "crun", 0.5),
     ("pull", "docker", 0.35),
     ("pull", "tar xzf", 1.0),
+    ("starts", "docker", 0.2),
+    ("ps", "docker", 1.0),
+    ("logs", "docker", 0.1),
+    ("attach", "docker", 0.5),
 ]
 SHIM_KIB = 1024
 
