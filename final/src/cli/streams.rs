@@ -1,12 +1,12 @@
 //! The container's streams and ours, joined.
 
-use std::io::Write;
 use std::os::fd::AsFd;
 
 use anyhow::Result;
 use bytes::Bytes;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
+use nix::errno::Errno;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
 
@@ -18,47 +18,78 @@ use crate::api::detach::DetachKeys;
 pub struct Demux {
     tty: bool,
     header: Vec<u8>,
+    stream: u8,
     left: usize,
 }
 
 impl Demux {
     /// For a stream from its beginning.
     pub fn new(tty: bool) -> Self {
-        Self { tty, header: Vec::new(), left: 0 }
+        Self { tty, header: Vec::new(), stream: STDOUT, left: 0 }
     }
 
-    /// Writes what has come to standard output and standard error.
-    pub fn write(&mut self, mut bytes: &[u8]) -> std::io::Result<()> {
-        let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr().lock());
-        if self.tty {
-            out.write_all(bytes)?;
-            return out.flush();
+    /// Writes what has come to standard output and standard error, at once: a write(2)
+    /// for each line would cost more than all the rest.
+    pub fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        let mut parts = self.parts(bytes).peekable();
+        let mut gathered = Vec::with_capacity(bytes.len());
+        while let Some((stream, payload)) = parts.next() {
+            gathered.extend_from_slice(payload);
+            // What belongs to one stream goes together, up to what belongs to the other.
+            if parts.peek().is_none_or(|(next, _)| *next != stream) {
+                write_all(stream, &gathered)?;
+                gathered.clear();
+            }
         }
-        while !bytes.is_empty() {
-            if self.left == 0 {
+        Ok(())
+    }
+
+    /// The payloads in these bytes, each with its stream.
+    fn parts<'a>(&'a mut self, mut bytes: &'a [u8]) -> impl Iterator<Item = (u8, &'a [u8])> {
+        std::iter::from_fn(move || {
+            if self.tty {
+                let all = std::mem::take(&mut bytes);
+                return (!all.is_empty()).then_some((STDOUT, all));
+            }
+            while self.left == 0 {
                 let missing = 8 - self.header.len();
                 let (head, rest) = bytes.split_at(missing.min(bytes.len()));
-                self.header.extend(head);
+                self.header.extend_from_slice(head);
                 bytes = rest;
-                if self.header.len() < 8 {
-                    return Ok(());
-                }
-                let length = self.header[4..8].try_into().expect("four bytes");
-                self.left = u32::from_be_bytes(length) as usize;
-            }
-            let (payload, rest) = bytes.split_at(self.left.min(bytes.len()));
-            match self.header[0] {
-                2 => err.write_all(payload)?,
-                _ => out.write_all(payload)?,
-            }
-            self.left -= payload.len();
-            bytes = rest;
-            if self.left == 0 {
+                let header: [u8; 8] = self.header.as_slice().try_into().ok()?;
+                self.left =
+                    u32::from_be_bytes([header[4], header[5], header[6], header[7]]) as usize;
+                self.stream = header[0];
                 self.header.clear();
             }
-        }
-        out.flush()
+            if bytes.is_empty() {
+                return None;
+            }
+            let (payload, rest) = bytes.split_at(self.left.min(bytes.len()));
+            bytes = rest;
+            self.left -= payload.len();
+            Some((self.stream, payload))
+        })
     }
+}
+
+/// Docker's numbers of the streams in a frame.
+const STDOUT: u8 = 1;
+const STDERR: u8 = 2;
+
+fn write_all(stream: u8, mut bytes: &[u8]) -> std::io::Result<()> {
+    while !bytes.is_empty() {
+        let written = match stream {
+            STDERR => nix::unistd::write(std::io::stderr(), bytes),
+            _ => nix::unistd::write(std::io::stdout(), bytes),
+        };
+        match written {
+            Ok(length) => bytes = &bytes[length..],
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(())
 }
 
 /// Which of our streams are joined, and how.
@@ -147,11 +178,17 @@ mod tests {
 
     #[test]
     fn frames_may_arrive_in_any_pieces() {
-        // Nothing but the state is looked at: what is written goes to the test's output.
-        let mut demux = Demux::new(false);
-        for byte in [1, 0, 0, 0, 0, 0, 0, 2, b'h', b'i', 2, 0, 0, 0, 0, 0, 0, 1, b'!'] {
-            demux.write(&[byte]).unwrap();
+        let bytes =
+            [&[1, 0, 0, 0, 0, 0, 0, 2][..], b"hi", &[2, 0, 0, 0, 0, 0, 0, 1], b"!"].concat();
+        for size in 1..=bytes.len() {
+            let mut demux = Demux::new(false);
+            let mut streams = [Vec::new(), Vec::new()];
+            for piece in bytes.chunks(size) {
+                for (stream, payload) in demux.parts(piece) {
+                    streams[usize::from(stream) - 1].extend_from_slice(payload);
+                }
+            }
+            assert_eq!(streams, [b"hi".to_vec(), b"!".to_vec()]);
         }
-        assert_eq!((demux.left, demux.header.len()), (0, 0));
     }
 }
