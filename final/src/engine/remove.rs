@@ -1,5 +1,7 @@
 //! Removing a container, so that nothing of it is left.
 
+use std::time::Duration;
+
 use namespaces::userns;
 use nix::sys::signal::Signal;
 
@@ -8,6 +10,7 @@ use super::error::{Error, Result};
 use super::worker::{self, Job};
 use super::{Engine, lifecycle};
 use crate::runtime::shim::{self, Shim};
+use crate::runtime::{self, Found};
 use crate::store::events::{Actor, Kind};
 
 /// Removes a container; one that runs only if `force`d, and then it is killed.
@@ -26,6 +29,14 @@ pub async fn remove(engine: &Engine, id: &str, force: bool, volumes: bool) -> Re
             shim.kill(Signal::SIGKILL as i32)?;
         }
         lifecycle::ended_within(&container, None).await?;
+    } else if runtime::reconcile(&container.dir)? == Found::Owned
+        && let Ok(mut shim) = Shim::connect(&container.dir)
+    {
+        // It is at the brink: whoever wanted to start it was killed, or is not quick enough.
+        shim.kill(Signal::SIGKILL as i32)?;
+        while container.dir.path().exists() && runtime::reconcile(&container.dir)? == Found::Owned {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
     }
     put_away(engine, &container, volumes || container.record.auto_remove())
 }
@@ -36,7 +47,6 @@ pub fn put_away(engine: &Engine, container: &Container, volumes: bool) -> Result
     super::attach::forget_pending(&engine.containers, &container.record.id);
     engine.volumes.release(&container.record.id, volumes)?;
     let record = &container.record;
-    engine.root.names().release(&record.name, &record.id)?;
     let actor = Actor::container(&container.dir);
     let there = container.dir.path().exists();
     match userns::needed() {
@@ -47,6 +57,9 @@ pub fn put_away(engine: &Engine, container: &Container, volumes: bool) -> Result
         }
         false => shim::remove(&container.dir)?,
     }
+    // Last: a container without its name could not be asked for by it again, but a name
+    // without its container is found and taken back.
+    engine.root.names().release(&record.name, &record.id)?;
     // A shim that removes its container tells of it itself.
     if there {
         engine.events.tell(Kind::Container, "destroy", actor);

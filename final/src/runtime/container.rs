@@ -117,7 +117,8 @@ pub fn container(
     }
     .with(process_limits(process))
     .with(hardening(process, &instructions.session, filter.clone())?);
-    let inherited = Inherited { process: process.clone(), filter, cgroup: cgroup.clone() };
+    let inherited =
+        Inherited { process: process.clone(), filter, cgroup: cgroup.clone(), trees: None };
     Ok((Prepared { container, streams, cgroup, address, ports, attachment }, inherited))
 }
 
@@ -126,6 +127,15 @@ pub struct Inherited {
     process: OciProcess,
     filter: Option<Filter>,
     cgroup: Option<String>,
+    /// Where cgroups are on this machine, once somebody has looked.
+    trees: Option<cgroups::Mounts>,
+}
+
+impl Inherited {
+    /// Looks once for all execs where the cgroups are.
+    pub fn look_around(&mut self) {
+        self.trees = self.trees.take().or_else(|| cgroups::Mounts::of_this_process().ok());
+    }
 }
 
 /// One more process in a running container: [`Join`] in the place of the namespaces.
@@ -143,7 +153,7 @@ pub fn exec(exec: &ExecInstructions, of: &Inherited, pid: Pid) -> Result<Prepare
     let filter = of.filter.clone().filter(|_| !exec.privileged);
     let container = Container::new(program)
         .with(Join::pid(pid)?.at_once())
-        .with(group_of(of.cgroup.as_deref(), pid)?)
+        .with(group_of(of, pid)?)
         .with_some(terminal)
         .with(process_limits(&process))
         .with(hardening(&process, &exec.session, filter)?);
@@ -153,9 +163,10 @@ pub fn exec(exec: &ExecInstructions, of: &Inherited, pid: Pid) -> Result<Prepare
 
 /// The container's cgroup. Its first process may have moved into one below, as
 /// systemd does; and an ordinary user's container may have none of its own.
-fn group_of(named: Option<&str>, pid: Pid) -> Result<Cgroup> {
-    let existing = named.and_then(|name| Cgroup::existing(name).ok());
-    existing.map_or_else(|| Cgroup::beside(pid), Ok)
+fn group_of(of: &Inherited, pid: Pid) -> Result<Cgroup> {
+    let existing = of.cgroup.as_deref().zip(of.trees.as_ref());
+    let existing = existing.and_then(|(name, trees)| cgroups::Group::open_in(trees, name).ok());
+    existing.map_or_else(|| Cgroup::beside(pid), |group| Ok(Cgroup::enter(group)))
 }
 
 /// The program, and its streams: pipes, or a terminal.

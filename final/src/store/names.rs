@@ -64,6 +64,12 @@ impl Names {
         Ok(())
     }
 
+    /// All files in the folder: names, and what a killed process wanted to make one.
+    pub fn entries(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(&self.0).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).collect()
+    }
+
     /// The file that a name is taken by.
     pub fn file(&self, name: &str) -> Result<PathBuf> {
         self.path(name)

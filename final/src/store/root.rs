@@ -113,6 +113,9 @@ impl Root {
 fn make_folder(path: &Path, mode: u32) -> Result<()> {
     let mode = if nix::unistd::geteuid().is_root() { mode } else { 0o700 };
     let what = || format!("create {}", path.display());
+    if path.is_dir() {
+        return close(path, mode);
+    }
     if let Some(above) = path.parent() {
         fs::create_dir_all(above).doing(what)?;
     }

@@ -1,4 +1,5 @@
 //! An engine of a test's own, and how it is spoken to.
+#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::fs;
 use std::process::{Child, Command, Stdio};
@@ -92,10 +93,8 @@ impl Engine {
 
     /// The process that owns a container.
     pub fn shim_of(&self, name: &str) -> nix::unistd::Pid {
-        let pid = self.tell(&["inspect", "-f", "{{.State.Pid}}", name]);
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-        let (_, rest) = stat.rsplit_once(") ").unwrap();
-        nix::unistd::Pid::from_raw(rest.split(' ').nth(1).unwrap().parse().unwrap())
+        let pid = self.tell(&["inspect", "-f", "{{.State.Pid}}", name]).parse().unwrap();
+        parent_of(nix::unistd::Pid::from_raw(pid)).expect("it runs")
     }
 
     /// Nothing is left of any container: on disk, in the kernel, or as a process.
@@ -105,8 +104,9 @@ impl Engine {
         for folder in ["containers", "names"] {
             // A shim that removes its container does so after it has told of the end.
             let folder = self.root.path().join(folder);
-            let empty = || fs::read_dir(&folder).unwrap().next().is_none();
-            assert!(wait_until(Duration::from_secs(2), empty), "{} is not empty", folder.display());
+            let left = || -> Vec<_> { fs::read_dir(&folder).unwrap().flatten().collect() };
+            let empty = wait_until(Duration::from_secs(2), || left().is_empty());
+            assert!(empty, "{}: {:?}", folder.display(), left());
         }
         self.leftovers.assert_none();
     }
@@ -120,6 +120,13 @@ impl Drop for Engine {
             }
         }
     }
+}
+
+/// The parent of a process that lives: field 4 of proc_pid_stat(5).
+pub fn parent_of(pid: nix::unistd::Pid) -> Option<nix::unistd::Pid> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(") ")?;
+    Some(nix::unistd::Pid::from_raw(rest.split(' ').nth(1)?.parse().ok()?))
 }
 
 /// What a command said, when it has ended.

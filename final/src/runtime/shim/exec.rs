@@ -53,6 +53,7 @@ impl Execs {
     /// # Errors
     /// There is no more process to be had. All else the new shim says itself.
     pub fn start(&mut self, exec: &Exec, connection: UnixStream, pid: Pid) -> Result<()> {
+        self.inherited.look_around();
         match sys::fork().doing(|| "fork the shim of the exec")? {
             Some(shim) => {
                 let fd = sys::pidfd_open(shim).doing(|| "watch the shim of the exec")?;
@@ -124,9 +125,11 @@ impl Execs {
             || Error::new(format!("read {}: it is not there", dir.instructions().display()));
         let exec: ExecInstructions = store::read(&dir.instructions())?.ok_or_else(missing)?;
         let signals = owner::take_signals()?;
-        let prepared = container::exec(&exec, &self.inherited, pid)?;
-        let (life, streams) = owner::bring_up(&dir, prepared, false)?;
+        // Before the process is there, which is not to wait for it; who comes early waits.
         let listener = owner::listen(&dir)?;
+        let made = container::exec(&exec, &self.inherited, pid)
+            .and_then(|prepared| owner::bring_up(&dir, prepared, false));
+        let (life, streams) = made.inspect_err(|_| owner::stop_listening(&dir))?;
         let server = owner::server(listener, signals, life, streams, None, &exec.session);
         Ok(Ready { dir: (*dir).clone(), lock, server, removal: None, container: None })
     }

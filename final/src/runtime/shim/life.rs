@@ -1,6 +1,7 @@
 //! The container, or the exec, that a shim owns: from the brink of exec to the end.
 
 use std::fs::File;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use cgroups::Group;
@@ -48,6 +49,11 @@ enum Stage {
 }
 
 impl Life {
+    /// Where it is kept.
+    pub fn folder(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// Takes over a container at the brink of exec.
     pub fn new(dir: ShimDir, created: Created, cgroup: Option<String>, durable: bool) -> Self {
         let mounts = File::open(format!("/proc/{}/ns/mnt", created.pid())).ok();
@@ -176,6 +182,11 @@ impl Life {
             Stage::Running(running) => Some(running),
             _ => None,
         }
+    }
+
+    /// Whether everything is made and the program was not let go yet.
+    pub fn is_at_the_brink(&self) -> bool {
+        matches!(self.stage, Stage::Created(_))
     }
 
     /// Whether it has ended, or never got to run.

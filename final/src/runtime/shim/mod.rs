@@ -22,6 +22,7 @@
 //! (the kernel sees to that), and leaves a state that says "running" and a lock that
 //! is free: then [`super::reconcile()`] does what is left to do.
 
+mod backlog;
 mod client;
 mod exec;
 mod health;

@@ -162,6 +162,11 @@ pub(super) fn listen(dir: &ShimDir) -> Result<UnixListener> {
     Ok(listener)
 }
 
+/// There is nobody behind the socket any more.
+pub(super) fn stop_listening(dir: &ShimDir) {
+    let _ = fs::remove_file(dir.path().join(SOCKET));
+}
+
 pub(super) fn server(
     listener: UnixListener,
     signals: SignalFd,
@@ -226,7 +231,7 @@ impl Ready {
         // Everyone knows the end by now: what follows is off everyone's way.
         let tidied = self.server.life.tidy_up();
         if tidied.is_ok() {
-            let _ = fs::remove_file(self.dir.path().join(SOCKET));
+            stop_listening(&self.dir);
         }
         let removed = match &self.removal {
             Some((dir, removal)) => auto_remove(dir, removal),

@@ -4,13 +4,12 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use nix::poll::PollFlags;
 
+use super::backlog::Backlog;
 use super::protocol::{Answer, Attach, Stream};
-
-/// Output that a client has not taken yet, before its container must wait.
-pub const OUTPUT_LIMIT: usize = 1 << 20;
 
 /// A request is a short line; who sends more is not the engine.
 const LINE_LIMIT: usize = 64 * 1024;
@@ -37,9 +36,8 @@ pub struct Peer {
     input: Vec<u8>,
     /// The other side sends nothing more.
     input_ended: bool,
-    /// Bytes that the other side has not taken yet, from `sent` on.
-    output: Vec<u8>,
-    sent: usize,
+    /// Bytes that the other side has not taken yet.
+    output: Backlog,
     gone: bool,
 }
 
@@ -52,8 +50,7 @@ impl Peer {
             role: Role::Talking,
             input: Vec::new(),
             input_ended: false,
-            output: Vec::new(),
-            sent: 0,
+            output: Backlog::default(),
             gone: false,
         })
     }
@@ -68,9 +65,17 @@ impl Peer {
         self.output.is_empty()
     }
 
-    /// Whether the container must wait for it.
+    /// Whether the program waits for it, for a moment.
     pub fn is_full(&self) -> bool {
-        self.output.len() - self.sent >= OUTPUT_LIMIT
+        self.output.is_full()
+    }
+
+    /// Lets the program wait no longer, when the moment is over: what the other side
+    /// does not take is kept in `folder` meanwhile.
+    pub fn lose_patience(&mut self, folder: &Path) {
+        if !self.output.lose_patience(folder) {
+            self.vanished();
+        }
     }
 
     /// What it takes part in, if it is a stream.
@@ -170,21 +175,20 @@ impl Peer {
         }
         for part in parts {
             let skip = sent.min(part.len());
-            self.output.extend_from_slice(&part[skip..]);
+            if skip < part.len() && !self.output.push(&part[skip..]) {
+                return self.vanished();
+            }
             sent -= skip;
         }
     }
 
     /// Sends what was kept.
     pub fn flush(&mut self) {
-        while self.sent < self.output.len() {
-            match self.stream.write(&self.output[self.sent..]) {
-                Ok(length) => self.sent += length,
-                Err(error) if is_later(&error) => return,
-                Err(_) => return self.vanished(),
-            }
+        let mut stream = &self.stream;
+        match self.output.flush(|bytes| stream.write(bytes)) {
+            Err(error) if !is_later(&error) => self.vanished(),
+            _ => {}
         }
-        (self.output, self.sent) = (Vec::new(), 0);
     }
 
     /// Ends the connection so that the other side sees an end and no error: a socket

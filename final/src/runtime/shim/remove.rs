@@ -21,9 +21,10 @@ pub fn auto_remove(dir: &ContainerDir, removal: &AutoRemove) -> Result<()> {
     // It may have been renamed since it was started.
     let now = store::read::<Instructions>(&dir.instructions()).ok().flatten();
     let renamed = now.and_then(|instructions| instructions.auto_remove);
-    let released = dir.names().release(&renamed.as_ref().unwrap_or(removal).name, &id);
     let there = dir.path().exists();
     let removed = remove(dir);
+    // Last: a name without a container is found and taken back, and not the reverse.
+    let released = dir.names().release(&renamed.as_ref().unwrap_or(removal).name, &id);
     if there && removed.is_ok() {
         Events::of(dir.root()).tell(Kind::Container, "destroy", actor);
     }

@@ -1,8 +1,8 @@
 //! The loop: one process, one poll(2), everything that can happen to a container.
 //!
-//! Nothing here blocks for long, and nobody is waited for: a client that reads slowly
-//! has 1 MiB of patience, then the program waits as it would for a full pipe; a
-//! client that is gone is forgotten at once.
+//! Nothing here blocks for long, and nobody is waited for: what a client does not take
+//! in time is kept for it in a file (see [`super::backlog`]); a client that is gone is
+//! forgotten at once.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixListener;
@@ -13,6 +13,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signalfd::SignalFd;
 
+use super::backlog;
 use super::exec::Execs;
 use super::life::Life;
 use super::log::Log;
@@ -31,6 +32,9 @@ const TURN: usize = 16;
 
 /// How often a stream is read after the end: enough for all that a pipe can hold.
 const LAST_TURNS: usize = 64;
+
+/// How long a container at the brink waits for somebody to start it.
+const LONELY: Duration = Duration::from_secs(5);
 
 /// How long an attached client may take nothing of what is left after the end.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -57,6 +61,8 @@ pub struct Server {
     /// Close the program's input when an attached client ends its own.
     pub stdin_once: bool,
     peers: Vec<Peer>,
+    /// Since when there is nobody who could start it.
+    lonely_since: Instant,
     buffer: Vec<u8>,
 }
 
@@ -93,6 +99,7 @@ impl Server {
             network: None,
             stdin_once: false,
             peers: Vec::new(),
+            lonely_since: Instant::now(),
             buffer: Vec::new(),
         }
     }
@@ -102,14 +109,16 @@ impl Server {
     pub fn run(&mut self) -> Result<()> {
         while !self.life.is_over() {
             let ready = match self.poll(|fds| poll(fds, self.quiet()))? {
-                ready if ready.is_empty() => self.rest(self.until_due())?,
+                ready if ready.is_empty() && self.may_rest() => self.rest(self.until_due())?,
                 ready => ready,
             };
             self.serve_all(ready)?;
+            self.peers.iter_mut().for_each(|peer| peer.lose_patience(self.life.folder()));
             if let Some(execs) = &mut self.execs {
                 self.life.tick(execs)?;
             }
             self.life.tell_start();
+            self.end_if_forgotten()?;
         }
         self.buffer.resize(CHUNK, 0);
         self.drain();
@@ -120,6 +129,21 @@ impl Server {
         Ok(())
     }
 
+    fn may_rest(&self) -> bool {
+        !self.life.is_at_the_brink() && !self.peers.iter().any(Peer::is_full)
+    }
+
+    /// Whoever wanted to start it may have been killed, and will not come, or come back.
+    fn end_if_forgotten(&mut self) -> Result<()> {
+        if !self.peers.is_empty() || !self.life.is_at_the_brink() {
+            self.lonely_since = Instant::now();
+        }
+        match self.lonely_since.elapsed() > LONELY {
+            true => self.life.kill(libc::SIGKILL),
+            false => Ok(()),
+        }
+    }
+
     /// How long until something is to be done by itself.
     fn until_due(&self) -> Option<Duration> {
         let due = self.life.health()?.deadline()?;
@@ -127,7 +151,11 @@ impl Server {
     }
 
     fn quiet(&self) -> PollTimeout {
-        let quiet = self.until_due().map_or(QUIET, |due| due.min(QUIET));
+        let quiet = match self.peers.iter().any(Peer::is_full) {
+            true => backlog::PATIENCE,
+            false => QUIET,
+        };
+        let quiet = self.until_due().map_or(quiet, |due| due.min(quiet));
         PollTimeout::try_from(quiet).unwrap_or(PollTimeout::ZERO)
     }
 
