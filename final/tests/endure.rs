@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use testkit::{Needs, wait_until};
 
 #[path = "cli/engine.rs"]
-#[allow(dead_code, reason = "each test file uses its part")]
+#[allow(dead_code, reason = "shared with other tests")]
 mod engine;
 
 use engine::Engine;

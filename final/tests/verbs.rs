@@ -12,6 +12,7 @@ use nix::pty::{OpenptyResult, openpty};
 use testkit::{Needs, wait_until};
 
 #[path = "cli/engine.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
 mod engine;
 
 use engine::{Engine, finish};

@@ -1,5 +1,4 @@
 //! An engine of a test's own, and how it is spoken to.
-#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::fs;
 use std::process::{Child, Command, Stdio};
