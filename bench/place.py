@@ -160,8 +160,9 @@ def busybox_layer(data):
     for folder in ["bin", "dev", "etc", "proc", "sys", "tmp"]:
         os.makedirs(f"{root}/{folder}", exist_ok=True)
     shutil.copy(busybox, f"{root}/bin/busybox")
-    for applet in ["sh", "true", "sleep"]:
-        os.symlink("busybox", f"{root}/bin/{applet}")
+    for applet in subprocess.run([busybox, "--list"], capture_output=True, text=True).stdout.split():
+        if applet != "busybox":
+            os.symlink("busybox", f"{root}/bin/{applet}")
     run("tar", "-C", root, "--numeric-owner", "--owner=0", "--group=0", "-czf", layer, ".")
     return layer
 

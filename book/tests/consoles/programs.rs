@@ -50,10 +50,13 @@ pub fn folder_for(text: &str, parent: &Path) -> PathBuf {
     let is_typed = |line: &&str| ["$ ", "# ", "> "].iter().any(|sign| line.starts_with(sign));
     let typed: Vec<_> = text.lines().map(str::trim_start).filter(is_typed).collect();
     let calls = |words: &str| typed.iter().any(|line| line.contains(words));
+    // As a word: a folder may be called so too.
+    let mut words = typed.iter().flat_map(|line| line.split([' ', '(', '|', ';', '&']));
+    let is_called = words.any(|word| word == "coracle");
     let default = calls("cargo run --release --") || calls("cargo run --");
     for name in PROGRAMS {
         let named = calls(&format!("-p {name} ")) || calls(&format!("cargo {name}"));
-        if named || (name == "coracle" && (default || calls(name))) {
+        if named || (name == "coracle" && (default || is_called)) {
             let copy = testkit::reachable(built(name));
             std::os::unix::fs::symlink(copy, folder.join(name)).expect("link a program");
         }

@@ -70,9 +70,8 @@ pub async fn download(
                 show.end();
                 bail!(message);
             }
-            if let Some(name) =
-                info.status.as_deref().and_then(|status| status.strip_prefix("Name: "))
-            {
+            let status = info.status.as_deref().filter(|status| status.starts_with("Status: "));
+            if let Some((_, name)) = status.and_then(|status| status.rsplit_once(" for ")) {
                 last = name.to_owned();
             } else {
                 show.tell(&info);
@@ -104,6 +103,9 @@ impl Show {
             return;
         }
         match (&self.bars, &info.id) {
+            (Some(_), Some(tag)) if status.starts_with("Pulling from ") => {
+                self.line(&format!("{tag}: {status}"));
+            }
             (Some(bars), Some(id)) => {
                 let bar = self.layers.entry(id.clone()).or_insert_with(|| {
                     let style = "{prefix}  {msg:16} {bar:30} {bytes:>10} of {total_bytes}";

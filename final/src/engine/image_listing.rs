@@ -52,7 +52,7 @@ fn summary(image: &Image, filters: &Filters) -> Json {
     json!({
         "Id": image.id.to_string(),
         "RepoTags": image.tags().filter(asked).map(Reference::familiar).collect::<Vec<_>>(),
-        "RepoDigests": image.digests().map(Reference::familiar).collect::<Vec<_>>(),
+        "RepoDigests": image.digests().filter(asked).map(Reference::familiar).collect::<Vec<_>>(),
         "Created": moment(image),
         "Size": image.size,
         "SharedSize": -1,

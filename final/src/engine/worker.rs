@@ -168,15 +168,24 @@ fn pull(root: &Path, reference: &str, platform: &str) -> images::Result<()> {
         status("Making the image 'host' from this host's own programs".into());
         let image = images::host::build(&store)?;
         status(format!("Digest: {}", image.manifest_digest));
-        status(format!("Name: {}", reference.familiar()));
+        status(format!("Status: Made a newer image for {}", reference.familiar()));
         return Ok(());
     }
     let platform = if platform.is_empty() { None } else { Some(platform.parse()?) };
-    status(format!("Pulling from {}", reference.familiar_name()));
+    let known = store.resolve(&reference.familiar()).map(|image| image.id).ok();
+    say(&CreateImageInfo {
+        id: Some(reference.tag().unwrap_or_default().to_owned()),
+        status: Some(format!("Pulling from {}", reference.path())),
+        ..Default::default()
+    });
     let options = PullOptions { platform, ..Default::default() };
     let image = images::pull(&store, &reference, &options, &Teller::default())?;
     status(format!("Digest: {}", image.manifest_digest));
-    status(format!("Name: {}", reference.familiar()));
+    let news = match known == Some(image.id) {
+        true => "Image is up to date",
+        false => "Downloaded newer image",
+    };
+    status(format!("Status: {news} for {}", reference.familiar()));
     Ok(())
 }
 
