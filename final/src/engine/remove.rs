@@ -32,8 +32,9 @@ pub async fn remove(engine: &Engine, id: &str, force: bool, volumes: bool) -> Re
     } else if runtime::reconcile(&container.dir)? == Found::Owned
         && let Ok(mut shim) = Shim::connect(&container.dir)
     {
-        // It is at the brink: whoever wanted to start it was killed, or is not quick enough.
-        shim.kill(Signal::SIGKILL as i32)?;
+        // At the brink: whoever wanted to start it was killed, or is not quick enough. Or
+        // it has ended and tidies up, and there is nothing to kill any more.
+        let _ = shim.kill(Signal::SIGKILL as i32);
         while container.dir.path().exists() && runtime::reconcile(&container.dir)? == Found::Owned {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
