@@ -58,7 +58,7 @@ pub struct UpdateArgs {
     /// Processes and threads; -1 for no limit.
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pids_limit: Option<i64>,
-    /// When it is started again: no, on-failure[:N], always, unless-stopped.
+    /// When it is started again: no, on-failure, on-failure:N, always, unless-stopped.
     #[arg(long, value_name = "POLICY")]
     restart: Option<String>,
     /// Names, ids, or unambiguous beginnings of ids.

@@ -37,7 +37,7 @@ pub struct OptionArgs {
     /// One more group of the process, by name or number.
     #[arg(long, value_name = "GROUP")]
     group_add: Vec<String>,
-    /// Mount what another container mounts: NAME[:ro].
+    /// Mount what another container mounts: NAME, or NAME:ro.
     #[arg(long, value_name = "CONTAINER", help_heading = "Volumes")]
     volumes_from: Vec<String>,
     /// The driver of volumes that are made; `local` is the only one.

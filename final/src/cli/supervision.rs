@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Supervision")]
 pub struct SupervisionArgs {
-    /// When to start it again by itself: no, on-failure[:TIMES], always, unless-stopped.
+    /// When to start it again by itself: no, on-failure, on-failure:TIMES, always, unless-stopped.
     #[arg(long, value_name = "POLICY", value_parser = policy, default_value = "no")]
     restart: RestartPolicy,
     /// Ask for its health with this line, run by its shell: 0 is healthy.
