@@ -24,28 +24,39 @@ pub const STOP_TIMEOUT: i64 = 10;
 /// that goes when it ends may be gone a moment later.
 pub fn start(engine: &Engine, id: &str, explain: bool) -> Result<Option<Vec<u8>>> {
     let container = engine.containers.find(id)?;
-    match container.state()?.status {
+    let state = container.state()?;
+    match state.status {
         Status::Running | Status::Restarting => return Err(Error::not_modified("it runs")),
         Status::Paused => {
             return Err(Error::conflict("cannot start a paused container, try unpause instead"));
         }
         Status::Created | Status::Exited | Status::Dead => {}
     }
-    let id = &container.record.id;
+    // A start by hand is the first one, whatever came before.
+    if state.restart_count > 0 {
+        container.dir.set_state(&State { restart_count: 0, ..state }, false)?;
+    }
+    launch(engine, &container, explain)
+}
+
+/// Starts a container that does not run, for the how-manieth time its record says.
+pub fn launch(engine: &Engine, container: &Container, explain: bool) -> Result<Option<Vec<u8>>> {
     let begin = || {
-        instructions::find_joined(&engine.containers, &container)?;
-        network::prepare(engine, &container)?;
+        instructions::find_joined(&engine.containers, container)?;
+        network::prepare(engine, container)?;
         let mut shim = shim::launch(&container.dir)?;
-        attach::connect_pending(&engine.containers, &container)?;
+        attach::connect_pending(&engine.containers, container)?;
         let birth = explain.then(|| container.birth()).transpose()?;
         shim.start()?;
         Ok(birth)
     };
     let started = begin();
-    if let Err(error) = &started {
-        attach::forget_pending(&engine.containers, id);
-        note_failure(engine, &container, error);
+    let Err(error) = &started else { return started };
+    if container.state().is_ok_and(|state| state.is_alive()) {
+        return Err(Error::not_modified("somebody else was quicker"));
     }
+    attach::forget_pending(&engine.containers, &container.record.id);
+    note_failure(engine, container, error);
     started
 }
 
@@ -84,7 +95,12 @@ pub async fn stop(
     seconds: Option<i64>,
 ) -> Result<()> {
     let container = engine.containers.find(id)?;
-    if !container.state()?.is_alive() {
+    let state = container.state()?;
+    if !state.is_alive() {
+        // A daemon may be about to start it again.
+        if state.status == Status::Dead && !state.stopped_by_hand {
+            container.dir.set_state(&State { stopped_by_hand: true, ..state }, false)?;
+        }
         return Err(Error::not_modified("it does not run"));
     }
     let config = &container.record.config;

@@ -14,6 +14,7 @@ pub mod events;
 pub mod exec;
 pub mod filters;
 pub mod group;
+pub mod guard;
 pub mod health;
 pub mod image_listing;
 pub mod image_removal;

@@ -32,7 +32,7 @@ pub fn start(engine: &Engine, container: &Container) {
 
 /// Docker's rules for a daemon that begins. Stopping a container by hand is a reason
 /// only with `unless-stopped`.
-fn wants_to_run(asked: &Asked, state: &State) -> bool {
+pub(super) fn wants_to_run(asked: &Asked, state: &State) -> bool {
     let policy = asked.host_config.restart_policy.clone().unwrap_or_default();
     let failed = state.exit_code != Some(0);
     let limit = policy.maximum_retry_count.unwrap_or(0);

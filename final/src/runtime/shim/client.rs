@@ -32,6 +32,11 @@ impl Shim {
         Ok(Self { dir: dir.clone(), stream })
     }
 
+    /// The connection itself, for who has nothing to ask. Its end is the shim's.
+    pub fn into_stream(self) -> UnixStream {
+        self.stream
+    }
+
     /// Lets the program go.
     ///
     /// # Errors

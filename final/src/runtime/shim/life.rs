@@ -235,8 +235,12 @@ impl Life {
 
     /// Sends a signal that somebody wants to be sent. It may be the end for good.
     pub fn kill_by_hand(&mut self, signal: i32) -> Result<()> {
-        if let Some(restarts) = &mut self.restarts {
-            self.state.stopped_by_hand = restarts.signalled(signal);
+        if let Some(restarts) = &mut self.restarts
+            && restarts.signalled(signal) != self.state.stopped_by_hand
+        {
+            self.state.stopped_by_hand = restarts.stopped;
+            // Whoever finds it dead must know it even if we do not get to tell.
+            self.record()?;
         }
         self.kill(signal)?;
         if matches!(self.stage, Stage::Running(_)) {

@@ -45,6 +45,7 @@ pub use log::LogOptions;
 pub use owner::main;
 pub use protocol::{Answer, Attach};
 pub use remove::{auto_remove, remove};
+pub use restart::pause_before;
 pub(super) use streams::Streams;
 
 /// The socket's name in the shim's folder.

@@ -95,13 +95,16 @@ pub(super) struct Ready {
 }
 
 fn create(dir: ContainerDir) -> Result<Ready> {
-    let lock = Lock::exclusive(&dir.lock_path())?;
+    let lock = claim(&dir)?;
     let signals = take_signals()?;
 
     // The container first: a socket means that there is one behind it.
     let Made { mut life, streams, network, inherited, instructions } = make(&dir)?;
     life.set_restarts(Restarts::new(dir.clone()));
-    life.state_mut().finished_at = dir.state()?.finished_at;
+    let before = dir.state()?;
+    life.state_mut().finished_at = before.finished_at;
+    // What goes on after a sudden end is counted on; a start by hand begins at none.
+    life.state_mut().restart_count = before.restart_count;
     let keep = !instructions.no_log;
     let log = keep.then(|| Log::open(&dir.log(), instructions.log)).transpose()?;
     let listener = listen(&dir)?;
@@ -110,6 +113,20 @@ fn create(dir: ContainerDir) -> Result<Ready> {
     server.network = network;
     let removal = instructions.auto_remove.map(|removal| (dir.clone(), removal));
     Ok(Ready { dir: (*dir).clone(), lock, server, removal, container: Some(dir) })
+}
+
+/// Only one shim owns a container. One that tidies up is waited for; one whose program
+/// runs is not.
+fn claim(dir: &ContainerDir) -> Result<Lock> {
+    loop {
+        if let Some(lock) = Lock::try_exclusive(&dir.lock_path())? {
+            return Ok(lock);
+        }
+        if dir.state()?.is_alive() {
+            return Err(Error::new("start the container: somebody has just started it"));
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 /// A container at the brink of exec, and what it was made from.

@@ -81,6 +81,13 @@ impl Restarts {
     }
 }
 
+/// How long to wait before a start that the shim cannot see to, because it was killed,
+/// after so many restarts and a run that lasted so long.
+pub fn pause_before(restarts: u32, ran: Duration) -> Duration {
+    let doubled = FIRST * 2u32.pow(restarts.min(10));
+    if ran < WENT_WELL { doubled.min(LONGEST) } else { FIRST }
+}
+
 /// The policy as the engine's record has it now: an update counts at once.
 fn policy(dir: &ContainerDir) -> Policy {
     let policy = Asked::of(dir).host_config.restart_policy.unwrap_or_default();
@@ -118,6 +125,9 @@ mod tests {
         }
         assert_eq!(pause(), 60_000);
         assert_eq!(restarts.after(&ended(1, 0), WENT_WELL), Some(FIRST));
+        let after = |restarts| pause_before(restarts, Duration::ZERO).as_millis();
+        assert_eq!([after(0), after(2), after(99)], [100, 400, 60_000]);
+        assert_eq!(pause_before(99, WENT_WELL), FIRST);
     }
 
     #[test]
