@@ -2,9 +2,12 @@
 //!
 //! Where a daemon listens on the socket of this root, it is asked. Where none
 //! does, the same API is served from inside this process, over a socket pair:
-//! there is one code path, and no daemon is needed.
+//! there is one code path, and no daemon is needed. A daemon that goes while it is
+//! spoken to is no loss: what it did not get to read is asked for here.
 
-use std::path::Path;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use axum::Router;
@@ -36,20 +39,29 @@ pub struct Refused {
 /// Whom to ask.
 #[derive(Clone)]
 pub enum Client {
-    /// A daemon, at its socket.
-    Daemon(std::path::PathBuf),
+    /// A daemon, as long as it is there.
+    Daemon(Arc<Daemon>),
     /// This very process.
     Here(Router),
+}
+
+/// A daemon, and who serves when it is gone.
+pub struct Daemon {
+    socket: PathBuf,
+    here: Box<dyn Fn() -> anyhow::Result<Router> + Send + Sync>,
 }
 
 impl Client {
     /// A daemon if one listens at `socket`, or else `here`.
     pub fn connect(
         socket: &Path,
-        here: impl FnOnce() -> anyhow::Result<Router>,
+        here: impl Fn() -> anyhow::Result<Router> + Send + Sync + 'static,
     ) -> anyhow::Result<Self> {
         match connect(socket) {
-            Ok(_) => Ok(Self::Daemon(socket.to_owned())),
+            Ok(_) => Ok(Self::Daemon(Arc::new(Daemon {
+                socket: socket.to_owned(),
+                here: Box::new(here),
+            }))),
             Err(_) => Ok(Self::Here(here()?)),
         }
     }
@@ -65,6 +77,30 @@ impl Client {
         body: Option<Vec<u8>>,
         upgrade: bool,
     ) -> anyhow::Result<Response<Incoming>> {
+        let sent = match self.try_to_send(&method, path, body.clone(), upgrade).await {
+            // There is another daemon by now, or there is none.
+            Err(error) if was_not_heard(&error, &method) => {
+                self.try_to_send(&method, path, body, upgrade).await
+            }
+            sent => sent,
+        };
+        let response = sent.context("speak to the engine")?;
+        match response.status() {
+            status if status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS => {
+                Ok(response)
+            }
+            StatusCode::NOT_MODIFIED => Ok(response),
+            status => Err(refusal(status, response).await.into()),
+        }
+    }
+
+    async fn try_to_send(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+        upgrade: bool,
+    ) -> anyhow::Result<Response<Incoming>> {
         let stream = self.stream().await?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection.with_upgrades());
@@ -76,15 +112,7 @@ impl Client {
             request = request.header(CONTENT_TYPE, "application/json");
         }
         let body = Full::new(Bytes::from(body.unwrap_or_default()));
-        let response =
-            sender.send_request(request.body(body)?).await.context("speak to the engine")?;
-        match response.status() {
-            status if status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS => {
-                Ok(response)
-            }
-            StatusCode::NOT_MODIFIED => Ok(response),
-            status => Err(refusal(status, response).await.into()),
-        }
+        Ok(sender.send_request(request.body(body)?).await?)
     }
 
     /// `PUT` of what comes through a channel.
@@ -113,19 +141,20 @@ impl Client {
 
     /// A connection: to the daemon, or to a server task in this process.
     async fn stream(&self) -> anyhow::Result<UnixStream> {
-        match self {
-            Self::Daemon(socket) => {
-                let what = || format!("connect to {}", socket.display());
-                let stream = connect(socket).with_context(what)?;
-                stream.set_nonblocking(true).with_context(what)?;
-                UnixStream::from_std(stream).with_context(what)
-            }
-            Self::Here(router) => {
-                let (ours, theirs) = UnixStream::pair().context("create a socket pair")?;
-                tokio::spawn(crate::api::serve_connection(router.clone(), theirs, None));
-                Ok(ours)
-            }
-        }
+        let router = match self {
+            Self::Daemon(daemon) => match connect(&daemon.socket) {
+                Ok(stream) => {
+                    let what = || format!("connect to {}", daemon.socket.display());
+                    stream.set_nonblocking(true).with_context(what)?;
+                    return UnixStream::from_std(stream).with_context(what);
+                }
+                Err(_) => (daemon.here)()?,
+            },
+            Self::Here(router) => router.clone(),
+        };
+        let (ours, theirs) = UnixStream::pair().context("create a socket pair")?;
+        tokio::spawn(crate::api::serve_connection(router, theirs, None));
+        Ok(ours)
     }
 
     /// A request with an answer in JSON.
@@ -184,6 +213,23 @@ impl Client {
 fn connect(path: &Path) -> std::io::Result<std::os::unix::net::UnixStream> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     socket::connect(folder, &path.file_name().unwrap_or_default().to_string_lossy())
+}
+
+/// Whether a request that failed can be made again: nobody has read it, or it asks for
+/// nothing to be done.
+///
+/// A daemon that ends over what it has not read resets the connection; the end of one
+/// whose request was read looks like any other end.
+fn was_not_heard(error: &anyhow::Error, method: &Method) -> bool {
+    let Some(http) = error.downcast_ref::<hyper::Error>() else { return false };
+    let broken = std::error::Error::source(http)
+        .and_then(|cause| cause.downcast_ref::<io::Error>())
+        .is_some_and(|io| matches!(io.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe));
+    let changes_nothing = method == Method::GET || method == Method::HEAD;
+    broken
+        || http.is_canceled()
+        || http.is_closed()
+        || changes_nothing && http.is_incomplete_message()
 }
 
 /// Reads what a refusal says.

@@ -64,12 +64,13 @@ fn act(cli: Cli) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(async {
         let root = store::Root::open(cli.root.as_deref())?;
-        let here = || {
+        let (socket, data) = (root.socket(), root.data().to_owned());
+        let here = move || {
             api::serve_alone();
             Ok(api::router(Arc::new(Engine::open(root.clone())?)))
         };
-        let client = Client::connect(&root.socket(), here)?;
-        cli::dispatch(cli.command, client, root.data()).await
+        let client = Client::connect(&socket, here)?;
+        cli::dispatch(cli.command, client, &data).await
     });
     // What is still being read from a terminal must not hold up the end.
     runtime.shutdown_background();

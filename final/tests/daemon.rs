@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -42,6 +42,9 @@ fn main() {
         ROOT only_one_daemon_serves_a_root,
         ROOT other_versions_are_refused_in_dockers_words,
         ROOT a_daemon_that_ends_lets_containers_go_on,
+        ROOT a_daemon_starts_again_what_died_with_its_shim,
+        ROOT a_container_that_is_started_twice_runs_once,
+        ROOT a_daemon_that_goes_holds_up_nobody,
         DOCKER docker_runs_programs_as_with_its_own_daemon,
         DOCKER docker_hears_events_and_waits,
         DOCKER a_killed_daemon_takes_nothing_along,
@@ -328,6 +331,91 @@ fn a_daemon_that_ends_lets_containers_go_on() {
     assert!(wait_until(SOON, none), "{:?}", fs::read_to_string(&children));
     drop(daemon);
     engine.tell(&["rm", "-f", "goes-on", "child"]);
+    engine.assert_nothing_left();
+}
+
+fn a_daemon_starts_again_what_died_with_its_shim() {
+    let engine = Engine::new();
+    engine.tell(&["pull", "-q", "host"]);
+    engine.run(&["-d", "--name", "before", "--restart", "always", "host", "sleep", "1000"]);
+    let daemon = Daemon::start(&engine);
+    for (name, policy) in [("failed", "on-failure:3"), ("unless", "unless-stopped"), ("no", "no")] {
+        engine.run(&["-d", "--name", name, "--restart", policy, "host", "sleep", "1000"]);
+    }
+    engine.run(&["-d", "--name", "gone", "--rm", "host", "sleep", "1000"]);
+    let state = |name| field(&engine, name, "{{.State.Status}} {{.RestartCount}}");
+    let strike = |name| kill(engine.shim_of(name), Signal::SIGKILL).unwrap();
+    for name in ["before", "failed", "unless"] {
+        for count in 1..3 {
+            strike(name);
+            let again = format!("running {count}");
+            assert!(wait_until(SOON, || state(name) == again), "{name}: {}", state(name));
+        }
+    }
+    strike("no");
+    strike("gone");
+    let filter = ["no", "gone"].map(|name| format!("container={name}"));
+    let died = |filter: &String| actions(&engine, filter).contains(&"die".to_owned());
+    assert!(wait_until(SOON, || filter.iter().all(died)));
+    assert_eq!(state("no"), "dead 0");
+    assert!(wait_until(SOON, || !engine.tell(&["ps", "-a"]).contains("gone")));
+    let lived = actions(&engine, "container=failed");
+    assert_eq!(lived[1..], ["start", "die", "start", "die", "start"], "{lived:?}");
+    assert!(engine.tell(&["ps"]).contains("unless"));
+    assert_eq!(engine.tell(&["exec", "unless", "echo", "in"]), "in");
+
+    // A start by hand counts from the beginning; what is stopped stays so.
+    engine.tell(&["stop", "-t", "0", "unless"]);
+    assert_eq!(state("unless"), "exited 2");
+    engine.tell(&["start", "unless"]);
+    assert_eq!(state("unless"), "running 0");
+    drop(daemon);
+    engine.tell(&["rm", "-f", "before", "failed", "unless", "no"]);
+    engine.assert_nothing_left();
+}
+
+fn a_container_that_is_started_twice_runs_once() {
+    let engine = Engine::new();
+    let create = ["create", "--network", "none", "--cgroup-parent", &engine.word, "--name", "one"];
+    engine.tell(&[&create[..], &["host", "sh", "-c", "echo once; sleep 1000"]].concat());
+    let both = [(); 2].map(|()| {
+        let mut start = engine.command(&["start", "one"]);
+        start.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    });
+    for start in both {
+        let said = engine::finish(start);
+        assert_eq!(said.code, 0, "{said:?}");
+    }
+    assert!(wait_until(SOON, || engine.tell(&["logs", "one"]) == "once"));
+    engine.tell(&["rm", "-f", "one"]);
+    engine.assert_nothing_left();
+}
+
+fn a_daemon_that_goes_holds_up_nobody() {
+    let engine = Engine::new();
+    engine.run(&["-d", "--name", "goes-on", "host", "sleep", "1000"]);
+    for _ in 0..5 {
+        let daemon = Daemon::start(&engine);
+        // Clients with streams that do not end by themselves, and one that says nothing.
+        let silent = daemon.connect().unwrap();
+        let listeners = [&["events"][..], &["logs", "-f", "goes-on"], &["wait", "goes-on"]]
+            .map(|words| engine.command(words).stdout(Stdio::null()).spawn().unwrap());
+        let begin = Instant::now();
+        kill(Pid::from_raw(daemon.process.0.id() as i32), Signal::SIGTERM).unwrap();
+        for _ in 0..20 {
+            let asked = Instant::now();
+            assert_eq!(engine.tell(&["ps", "--format", "{{.Names}}"]), "goes-on");
+            assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
+        }
+        daemon.end(Signal::SIGTERM);
+        assert!(begin.elapsed() < Duration::from_secs(8), "{:?}", begin.elapsed());
+        drop(silent);
+        for mut listener in listeners {
+            let _ = listener.kill();
+            listener.wait().unwrap();
+        }
+    }
+    engine.tell(&["rm", "-f", "goes-on"]);
     engine.assert_nothing_left();
 }
 

@@ -22,17 +22,21 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::api;
-use crate::engine::{Engine, revive};
+use crate::engine::{Engine, guard, revive};
 use crate::runtime::shim;
 use crate::store::{Lock, Root};
 use listen::Listener;
 use tls::TlsArgs;
 
-/// How long requests that are being answered may go on after the end was asked for.
+/// How long a client that has just connected may take to say what it wants, when the end
+/// was asked for.
+const LAST_REQUESTS: Duration = Duration::from_millis(50);
+
+/// How long requests that are being answered may go on after that.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// `coracle daemon`
@@ -73,14 +77,19 @@ async fn serve(root: Root, args: DaemonArgs) -> Result<()> {
     for host in &hosts {
         listeners.push(Listener::open(host, tls.as_ref()).await?);
     }
-    let mut ending = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
+    let mut ending = Ending::listen()?;
     tokio::spawn(reap_shims()?);
 
     let engine = Arc::new(Engine::open(root)?);
     let again = {
         let engine = engine.clone();
-        tokio::task::spawn_blocking(move || revive::settle(&engine)).await?
+        let settled = tokio::task::spawn_blocking(move || revive::settle(&engine));
+        tokio::select! {
+            settled = settled => settled?,
+            () = ending.asked_for() => return Ok(()),
+        }
     };
+    tokio::spawn(guard::guard(engine.clone()).context("read the log of events")?);
     let router = api::router(engine.clone());
     let (busy, mut waiting) = watch::channel(0);
     let busy = api::Busy(Arc::new(busy));
@@ -92,16 +101,33 @@ async fn serve(root: Root, args: DaemonArgs) -> Result<()> {
         let engine = engine.clone();
         tokio::task::spawn_blocking(move || revive::start(&engine, &container));
     }
-    let [term, int] = &mut ending;
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
-    }
+    ending.asked_for().await;
 
     // New clients are refused from here on, and find no socket.
     drop(listeners);
+    tokio::time::sleep(LAST_REQUESTS).await;
     let _ = tokio::time::timeout(LAST_WORDS, waiting.wait_for(|count| *count == 0)).await;
     Ok(())
+}
+
+/// The signals that ask us to end.
+struct Ending {
+    term: Signal,
+    int: Signal,
+}
+
+impl Ending {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
+    }
+
+    /// Returns when one of them has come.
+    async fn asked_for(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+        }
+    }
 }
 
 /// One daemon for a root: held by lock, named by its process id.
