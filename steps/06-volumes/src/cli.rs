@@ -7,9 +7,10 @@ use clap::{ArgAction, Args, Subcommand};
 use serde_json::json;
 
 use crate::error::{Error, Result, input};
+use crate::record::{NewVolume, Record};
 use crate::short::parse_tmpfs;
 use crate::spec::Spec;
-use crate::store::{NewVolume, Record, Volumes};
+use crate::store::Volumes;
 use crate::{parse_mount, parse_volume};
 
 /// What outlives the container, or comes from the host.

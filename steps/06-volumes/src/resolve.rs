@@ -13,9 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, input};
 use crate::options::{Backing, backing};
+use crate::record::{NewVolume, Record};
 use crate::short::parse_volume;
 use crate::spec::{Bind, Recursive, Source, Spec, Volume};
-use crate::store::{NewVolume, Record, Volumes};
+use crate::store::Volumes;
 
 /// A mount of a container, as `inspect` shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

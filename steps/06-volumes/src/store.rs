@@ -9,75 +9,26 @@
 //!     refs/<id>       one empty file for each container that needs the volume
 //! ```
 //!
-//! A volume is made beside the others under a hidden name and gets its name by
-//! rename(2), and goes the same way: whoever looks finds all of it, or nothing.
+//! A volume gets its name by rename(2), and loses it so: whoever looks finds all of it,
+//! or nothing. How the folder of one is written is in `record.rs`.
 
-use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{ErrorKind, Read, Write};
+use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use namespaces::{Context, userns};
 use nix::fcntl::{Flock, FlockArg};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::error::{Error, Result, input};
 use crate::options::check_options;
-
-/// The version of the record that this crate writes.
-const VERSION: u32 = 1;
-/// Marks a volume that nobody named, as Docker does.
-pub const ANONYMOUS: &str = "com.docker.volume.anonymous";
+use crate::record::{self, ANONYMOUS, NewVolume, Record, check_name, random_name, sync};
 
 /// The volumes below one folder. Any number of processes may work on them at once.
 #[derive(Debug, Clone)]
 pub struct Volumes {
     dir: PathBuf,
-}
-
-/// What is known of a volume.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
-    /// Of this record.
-    pub version: u32,
-    /// Docker's grammar: a letter or digit, then letters, digits, `_`, `.`, `-`.
-    pub name: String,
-    /// When it was made, in RFC 3339.
-    pub created_at: String,
-    /// What keeps it: always `local`.
-    pub driver: String,
-    /// Anything.
-    pub labels: BTreeMap<String, String>,
-    /// The driver's: `type`, `device`, `o`.
-    pub options: BTreeMap<String, String>,
-}
-
-impl Record {
-    /// Nobody named it.
-    pub fn is_anonymous(&self) -> bool {
-        self.labels.contains_key(ANONYMOUS)
-    }
-}
-
-/// What a new volume is to be.
-#[derive(Debug, Clone, Default)]
-pub struct NewVolume {
-    /// `None`: a name of 64 random hexadecimal digits.
-    pub name: Option<String>,
-    /// What keeps it: `local` if nothing is said.
-    pub driver: Option<String>,
-    /// Anything.
-    pub labels: BTreeMap<String, String>,
-    /// The driver's.
-    pub options: BTreeMap<String, String>,
-}
-
-impl NewVolume {
-    /// A volume with this name and nothing special.
-    pub fn named(name: &str) -> NewVolume {
-        NewVolume { name: Some(name.into()), ..NewVolume::default() }
-    }
 }
 
 impl Volumes {
@@ -123,18 +74,18 @@ impl Volumes {
             ));
         }
         check_options(&new.options).map_err(|why| Error::Input(format!("create {name}: {why}")))?;
-        if let Some(record) = self.read(&name)? {
+        if let Some(record) = record::read(&self.dir, &name)? {
             return Ok(record);
         }
         let record = Record {
-            version: VERSION,
+            version: record::VERSION,
             created_at: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
             driver: driver.into(),
             options: new.options.clone(),
             labels,
             name,
         };
-        self.write(&record)?;
+        record::write(&self.dir, &record)?;
         Ok(record)
     }
     // ANCHOR_END: create
@@ -146,7 +97,7 @@ impl Volumes {
         for entry in fs::read_dir(&self.dir).doing(doing)? {
             let name = entry.doing(doing)?.file_name().to_string_lossy().into_owned();
             if !name.starts_with('.') {
-                records.extend(self.read(&name)?);
+                records.extend(record::read(&self.dir, &name)?);
             }
         }
         records.sort_by(|a, b| a.name.cmp(&b.name));
@@ -158,7 +109,7 @@ impl Volumes {
     /// # Errors
     /// [`Error::NotFound`].
     pub fn get(&self, name: &str) -> Result<Record> {
-        let found = if check_name(name).is_ok() { self.read(name)? } else { None };
+        let found = if check_name(name).is_ok() { record::read(&self.dir, name)? } else { None };
         found.ok_or_else(|| Error::NotFound(format!("get {name}: no such volume")))
     }
 
@@ -276,55 +227,6 @@ impl Volumes {
     }
     // ANCHOR_END: remove
 
-    // ANCHOR: write
-    fn write(&self, record: &Record) -> Result<()> {
-        let hidden = self.dir.join(format!(".new-{}", record.name));
-        let doing = || format!("create the volume {}", record.name);
-        // What a killed process has left here, nobody has ever seen.
-        match fs::remove_dir_all(&hidden) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            gone => gone.doing(doing)?,
-        }
-        for (dir, mode) in
-            [(hidden.clone(), 0o711), (hidden.join("_data"), 0o755), (hidden.join("refs"), 0o700)]
-        {
-            DirBuilder::new().mode(mode).create(dir).doing(doing)?;
-        }
-        let text = serde_json::to_vec_pretty(record).map_err(std::io::Error::from).doing(doing)?;
-        let mut file = OpenOptions::new();
-        let mut file = file
-            .write(true)
-            .create_new(true)
-            .mode(0o644)
-            .open(hidden.join("volume.json"))
-            .doing(doing)?;
-        file.write_all(&text).and_then(|()| file.sync_all()).doing(doing)?;
-        sync(&hidden)?;
-        fs::rename(&hidden, self.dir.join(&record.name)).doing(doing)?;
-        sync(&self.dir)
-    }
-    // ANCHOR_END: write
-
-    fn read(&self, name: &str) -> Result<Option<Record>> {
-        let file = self.dir.join(name).join("volume.json");
-        let text = match fs::read(&file) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            text => text.doing(|| format!("read {}", file.display()))?,
-        };
-        #[derive(Deserialize)]
-        struct Version {
-            version: u32,
-        }
-        let broken = |error| Error::Input(format!("read {}: {error}", file.display()));
-        let Version { version } = serde_json::from_slice(&text).map_err(broken)?;
-        if version > VERSION {
-            return Err(Error::Newer(format!(
-                "the volume {name} was written by a newer version of this engine: use that one, or pass another --root"
-            )));
-        }
-        serde_json::from_slice(&text).map(Some).map_err(broken)
-    }
-
     fn lock(&self) -> Result<Flock<File>> {
         let path = self.dir.join(".lock");
         let doing = || format!("lock {}", path.display());
@@ -356,41 +258,10 @@ fn size_of(path: &Path) -> std::io::Result<u64> {
     Ok(bytes)
 }
 
-fn sync(dir: &Path) -> Result<()> {
-    let synced = File::open(dir).and_then(|dir| dir.sync_all());
-    synced.doing(|| format!("sync {}", dir.display())).map_err(Error::System)
-}
-
-/// Docker's grammar, and Docker's words.
-pub fn check_name(name: &str) -> Result<()> {
-    if name.len() == 1 {
-        return input(format!(
-            "create {name}: volume name is too short, names should be at least two alphanumeric characters"
-        ));
-    }
-    let first = |c: char| c.is_ascii_alphanumeric();
-    let further = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
-    if !name.starts_with(first)
-        || !name.chars().all(further)
-        || name.len() > 255 - ".removed-".len()
-    {
-        return input(format!(
-            "create {name}: {name:?} includes invalid characters for a local volume name, only \
-             \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path"
-        ));
-    }
-    Ok(())
-}
-
-fn random_name() -> Result<String> {
-    let mut bytes = [0u8; 32];
-    let read = File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut bytes));
-    read.doing(|| "read /dev/urandom")?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn volumes() -> (tempfile::TempDir, Volumes) {
@@ -413,20 +284,6 @@ mod tests {
         assert_eq!(first, second);
         assert!(volumes.data("data").join("file").exists());
         assert_eq!(names(&volumes), ["data"]);
-    }
-
-    #[test]
-    fn names_are_dockers() {
-        let told =
-            |name: &str| check_name(name).map_or_else(|error| error.to_string(), |()| "ok".into());
-        for name in ["ab", "a.b-c_d", "0x", &"a".repeat(64)] {
-            assert_eq!(told(name), "ok");
-        }
-        insta::assert_snapshot!(told("a"), @"create a: volume name is too short, names should be at least two alphanumeric characters");
-        insta::assert_snapshot!(told("a/b"), @r#"create a/b: "a/b" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path"#);
-        for name in ["", "..", ".hidden", "-a", "a b", "ä-", "a\0b", "../x"] {
-            assert_ne!(told(name), "ok", "{name:?}");
-        }
     }
 
     #[test]
@@ -486,15 +343,6 @@ mod tests {
         assert_eq!(names(&volumes), [""; 0]);
         volumes.create(&NewVolume::named("data")).unwrap();
         assert_eq!(names(&volumes), ["data"]);
-    }
-
-    #[test]
-    fn a_newer_record_is_refused() {
-        let (_dir, volumes) = volumes();
-        volumes.create(&NewVolume::named("data")).unwrap();
-        fs::write(volumes.dir.join("data/volume.json"), r#"{"version": 9}"#).unwrap();
-        let error = volumes.get("data").unwrap_err();
-        insta::assert_snapshot!(error.to_string(), @"the volume data was written by a newer version of this engine: use that one, or pass another --root");
     }
 
     #[test]
