@@ -2,7 +2,7 @@
 //!
 //! A packet is forwarded only if every firewall on the host lets it pass: our
 //! `accept` does not overrule Docker's `FORWARD` policy of DROP. So where
-//! iptables would drop, two rules of ours go first, each with a comment that
+//! iptables would drop, a few rules of ours go first, each with a comment that
 //! says whose they are. There are two iptables, with two sets of rules in the
 //! kernel: one that speaks nftables, and the legacy one.
 

@@ -22,6 +22,7 @@ use namespaces::{Context, Error, Result};
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
+use crate::bridge::disable_ipv6;
 use crate::firewall;
 use crate::lease::Lease;
 use crate::neighbours;
@@ -302,6 +303,8 @@ impl Locked {
 
         let Network { bridge, gateway, mtu, .. } = &*network;
         Batch::new().add_bridge(bridge, mac(*gateway), *mtu).send()?;
+        // Before anybody is plugged in: a container may send whatever it likes.
+        disable_ipv6(bridge)?;
         let index = netlink::index_of(bridge).unwrap_or(0);
         Batch::new().add_address(index, bridge, *gateway, network.subnet).send()?;
         if network.internal { Ok(()) } else { enable_forwarding() }

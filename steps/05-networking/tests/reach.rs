@@ -41,6 +41,10 @@ fn one_address_and_no_ipv6() {
     assert!(!eth0.contains("fe80"), "eth0 speaks IPv6: {shown}");
     assert!(default.starts_with("default via 10.") && default.contains("dev eth0"), "{shown}");
     assert!(subnet.starts_with("10.") && subnet.contains("/20 dev eth0"), "{shown}");
+    // Nor does the host on its side: it would believe a container that says it is a router.
+    let mut ip = world.host.command("ip");
+    let on_host = Done::of_any(ip.args(["-6", "address", "show", "dev", &world.bridge()]));
+    assert_eq!(on_host.out, "", "the bridge speaks IPv6");
 }
 
 fn a_port_answers_from_everywhere() {
