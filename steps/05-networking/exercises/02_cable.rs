@@ -1,8 +1,8 @@
 //! Lay a cable into a container.
 //!
 //! The host has a bridge, `boat0`, with the address 10.80.0.1/24. Write the two halves of the
-//! mechanism that connects a container to it: in the parent a veth pair, with one end on the
-//! bridge and the other, `eth0`, born in the child's namespace; in the child the loopback and
+//! mechanism that connects a container to it: in the parent a veth pair, with one end, `cable`, on
+//! the bridge and the other, `eth0`, born in the child's namespace; in the child the loopback and
 //! `eth0` up, with the address 10.80.0.2. `Batch` in `steps/05-networking/src/netlink.rs` has all
 //! that you need. See veth(4).
 //!

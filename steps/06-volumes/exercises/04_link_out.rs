@@ -1,10 +1,10 @@
 //! Mount where the container means, and not where a link of its image leads.
 //!
-//! A volume is to be mounted on `/data`, `/srv/data` or `/etc/data` of an image. The image comes
-//! from a stranger, and has links there: an honest one, to `/srv` inside, and two that lead to the
-//! host. Write `place`, which answers the folder to mount on, open: always one inside of the
-//! image. See openat2(2). The mount itself goes to that descriptor, so that nothing can change
-//! between your answer and its use.
+//! A volume is to be mounted on `/plain`, `/data`, `/etc` or `/up` of an image. The image comes
+//! from a stranger, and the last three are links: an honest one, to `/srv/data` inside, and two
+//! that lead to the host. Write `place`, which answers the folder to mount on, open: one inside of
+//! the image, or none. See openat2(2). The mount itself goes to that descriptor, so that nothing
+//! can change between your answer and its use.
 //!
 //! Minutes: 35
 //! Needs: namespaces
