@@ -263,6 +263,7 @@ impl Inside {
         Ok(Self { pid, theirs: open(&pid.to_string())?, ours: open("thread-self")? })
     }
 
+    // ANCHOR: run
     /// Does something inside: sockets that are made there stay there, and so do
     /// programs that are started. The caller must be its process's only thread.
     ///
@@ -282,6 +283,7 @@ impl Inside {
         setns(ours, CloneFlags::CLONE_NEWNET).doing(|| "come back from a container's network")?;
         result
     }
+    // ANCHOR_END: run
 }
 
 #[cfg(test)]
