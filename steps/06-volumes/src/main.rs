@@ -95,13 +95,18 @@ impl Run {
         let files = endpoint.files(hostname, &self.network.names())?;
         let etc = files.map(|files| Etc::new(root.join("etc").join(&id), files));
 
-        // Lay out the root: the image, the network's files, the volumes.
+        // ANCHOR: layout
+        // Lay out the root: the image, the volumes, the network's files where none is.
         let scratch = Scratch::below(root);
         let mut rootfs = Rootfs::new(layers, Some(scratch.upper()), scratch.target());
         rootfs.volatile = true;
         self.args.rootfs.root.apply(&mut rootfs)?;
-        etc.iter().flat_map(Etc::mounts).for_each(|mount| rootfs.add_mount(mount));
+        let own: Vec<_> = mounts.iter().map(|(mount, _)| mount.destination.clone()).collect();
         mounts.into_iter().for_each(|(mount, _)| rootfs.add_mount(mount));
+        let names = etc.iter().flat_map(Etc::mounts);
+        let names = names.filter(|mount| !own.contains(&mount.destination));
+        names.for_each(|mount| rootfs.add_mount(mount));
+        // ANCHOR_END: layout
 
         let mut process = run.process(program, &defaults)?;
         process.die_with_parent = true;

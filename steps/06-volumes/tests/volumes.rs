@@ -16,7 +16,7 @@ type Claim = (&'static str, fn(&Place));
 fn main() {
     let root = [Needs::Root, Needs::Overlay, Needs::Program("busybox")];
     let user = [Needs::User, Needs::Subids, Needs::UserNamespaces, Needs::Program("busybox")];
-    let claims: [Claim; 9] = [
+    let claims: [Claim; 10] = [
         ("a_volume_outlives_its_container", a_volume_outlives_its_container),
         ("a_new_volume_gets_the_images_content", a_new_volume_gets_the_images_content),
         ("what_has_no_name_goes_with_its_container", what_has_no_name_goes_with_its_container),
@@ -31,6 +31,7 @@ fn main() {
             "bad_input_is_one_sentence_and_leaves_nothing",
             bad_input_is_one_sentence_and_leaves_nothing,
         ),
+        ("a_volume_on_etc_leaves_the_container_its_name", a_volume_on_etc_leaves_its_name),
         ("the_commands_speak_as_docker_does", the_commands_speak_as_docker_does),
     ];
     let mut tests = Vec::new();
@@ -159,6 +160,17 @@ fn a_new_volume_gets_the_images_content(place: &Place) {
     );
     assert_eq!(place.shell(&["-v", "data:/data"], "ls /data"), "mine\n");
     assert_eq!(place.shell(&["-v", "plain:/data:nocopy"], "ls /data"), "");
+}
+
+fn a_volume_on_etc_leaves_its_name(place: &Place) {
+    let named = ["-h", "box", "-v", "etc:/etc"];
+    assert_eq!(place.shell(&named, "cat /etc/hostname"), "box\n");
+    // Its own name is mounted over the volume, and not copied into it.
+    let copied = fs::read_to_string(place.path("root/volumes/etc/_data/hostname"));
+    assert_ne!(copied.unwrap_or_default(), "box\n");
+    // Whoever mounts something there themselves has meant it.
+    let file = format!("{}:/etc/hostname", place.path("host/file").display());
+    assert_eq!(place.shell(&["-h", "box", "-v", &file], "cat /etc/hostname"), "host");
 }
 
 fn what_has_no_name_goes_with_its_container(place: &Place) {
