@@ -203,6 +203,7 @@ fn copy_attributes(
     set_times(into, name, stat)
 }
 
+// ANCHOR: change_mode
 /// chmod(2) that follows no link, which one that has the volume already could have put
 /// there meanwhile: it would change a file of the host.
 fn change_mode(into: BorrowedFd, name: &OsStr, mode: Mode) -> nix::Result<()> {
@@ -214,6 +215,7 @@ fn change_mode(into: BorrowedFd, name: &OsStr, mode: Mode) -> nix::Result<()> {
     let itself = format!("/proc/self/fd/{}", file.as_raw_fd());
     fchmodat(AT_FDCWD, itself.as_str(), mode, FchmodatFlags::FollowSymlink)
 }
+// ANCHOR_END: change_mode
 
 fn own(into: BorrowedFd, name: &OsStr, stat: &FileStat) -> nix::Result<()> {
     let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));

@@ -203,6 +203,7 @@ fn point(spec: &Spec, source: PathBuf, record: Option<&Record>) -> Point {
     }
 }
 
+// ANCHOR: check_ties
 /// A bind can only have ties that its source has.
 fn check_ties(path: &Path, propagation: Propagation) -> Result<()> {
     let needed = match propagation {
@@ -223,6 +224,7 @@ fn check_ties(path: &Path, propagation: Propagation) -> Result<()> {
         mounted_on.display()
     ))
 }
+// ANCHOR_END: check_ties
 
 /// The mount that `path` is on, and its optional fields: proc_pid_mountinfo(5).
 fn mount_of<'t>(table: &'t str, path: &Path) -> Option<(PathBuf, Vec<&'t str>)> {

@@ -161,6 +161,7 @@ impl Volumes {
         Ok(removed)
     }
 
+    // ANCHOR: reconcile
     /// Releases what containers hold that are not `alive`: their owner was killed, or
     /// the machine was.
     pub fn reconcile(&self, alive: impl Fn(&str) -> bool) -> Result<()> {
@@ -175,6 +176,7 @@ impl Volumes {
         }
         Ok(())
     }
+    // ANCHOR_END: reconcile
 
     /// Removes a volume and all that is in it.
     ///
@@ -194,6 +196,7 @@ impl Volumes {
         self.remove_locked(name)
     }
 
+    // ANCHOR: prune
     /// Removes what no container needs: what has no name, or everything if `all`.
     /// Returns the names, and the bytes that were freed.
     pub fn prune(&self, all: bool, keep: impl Fn(&Record) -> bool) -> Result<(Vec<String>, u64)> {
@@ -210,6 +213,7 @@ impl Volumes {
         }
         Ok((names, bytes))
     }
+    // ANCHOR_END: prune
 
     /// The bytes that the files of a volume hold.
     pub fn size(&self, name: &str) -> Result<u64> {
@@ -239,6 +243,7 @@ impl Volumes {
     }
 }
 
+// ANCHOR: as_owner
 /// What a container's users own can be read and removed by its root only: an ordinary
 /// user becomes that for a moment.
 fn as_owner<T>(work: impl FnOnce() -> namespaces::Result<T>) -> namespaces::Result<T>
@@ -247,6 +252,7 @@ where
 {
     if userns::needed() { userns::run_in(work) } else { work() }
 }
+// ANCHOR_END: as_owner
 
 fn size_of(path: &Path) -> std::io::Result<u64> {
     let mut bytes = 0;
