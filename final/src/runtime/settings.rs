@@ -1,6 +1,9 @@
 //! Small mechanisms that have no lesson: what the kernel is told about the process
 //! and its namespaces by writing numbers somewhere.
 
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use namespaces::explain::step;
@@ -46,21 +49,39 @@ impl Mechanism for ProcessLimits {
                 || set(limit).doing(|| format!("set {kind} to {soft}:{hard}")).map_err(explain),
             )?;
         }
-        if let Some(score) = self.oom_score_adj {
-            let what = || format!("write {score} to /proc/self/oom_score_adj");
-            step(CHAPTER, what, || {
-                write_proc("self/oom_score_adj", &score.to_string()).doing(what)
-            })?;
+        match self.oom_score_adj {
+            Some(score) if !is_inherited(score) => {
+                let what = || format!("write {score} to /proc/{OOM_SCORE}");
+                step(CHAPTER, what, || write_proc(OOM_SCORE, &score.to_string()).doing(what))
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 
+/// Where a process says how readily it may be killed when memory is out.
+const OOM_SCORE: &str = "self/oom_score_adj";
+
+/// Whether it is so already. An exec of an ordinary user must not ask for more: it is not
+/// dumpable, so its files in /proc are root's: it can read them, and not write.
+fn is_inherited(score: i32) -> bool {
+    let mut text = String::new();
+    let file = open_proc(OOM_SCORE, OFlag::O_RDONLY).map(File::from);
+    file.is_ok_and(|mut file| file.read_to_string(&mut text).is_ok())
+        && text.trim() == score.to_string()
+}
+
+// ANCHOR: write_proc
 /// Writes to a file of /proc, which is the container's own by now. What looks like it
 /// could be a mount or a link that somebody else has put there, and lead to a file that
 /// does something else with the text (CVE-2025-52881): it is only /proc if the kernel
 /// says so, and no mount and no link out of it lies on the way.
 fn write_proc(file: &str, text: &str) -> nix::Result<()> {
+    let file = open_proc(file, OFlag::O_WRONLY)?;
+    nix::unistd::write(&file, text.as_bytes()).map(drop)
+}
+
+fn open_proc(file: &str, access: OFlag) -> nix::Result<OwnedFd> {
     const ROOT: u64 = 1;
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let proc = fcntl::open("/proc", flags, Mode::empty())?;
@@ -71,10 +92,10 @@ fn write_proc(file: &str, text: &str) -> nix::Result<()> {
     let inside = ResolveFlag::RESOLVE_BENEATH
         | ResolveFlag::RESOLVE_NO_XDEV
         | ResolveFlag::RESOLVE_NO_MAGICLINKS;
-    let how = OpenHow::new().flags(OFlag::O_WRONLY | OFlag::O_CLOEXEC).resolve(inside);
-    let file = fcntl::openat2(&proc, file, how)?;
-    nix::unistd::write(&file, text.as_bytes()).map(drop)
+    let how = OpenHow::new().flags(access | OFlag::O_CLOEXEC).resolve(inside);
+    fcntl::openat2(&proc, file, how)
 }
+// ANCHOR_END: write_proc
 
 fn set(limit: &PosixRlimit) -> nix::Result<()> {
     setrlimit(resource(limit.typ()), limit.soft(), limit.hard())
