@@ -36,6 +36,7 @@ pub struct Refused {
     pub exit_code: u8,
 }
 
+// ANCHOR: whom
 /// Whom to ask.
 #[derive(Clone)]
 pub enum Client {
@@ -44,6 +45,7 @@ pub enum Client {
     /// This very process.
     Here(Router),
 }
+// ANCHOR_END: whom
 
 /// A daemon, and who serves when it is gone.
 pub struct Daemon {
@@ -139,6 +141,7 @@ impl Client {
         }
     }
 
+    // ANCHOR: stream
     /// A connection: to the daemon, or to a server task in this process.
     async fn stream(&self) -> anyhow::Result<UnixStream> {
         let router = match self {
@@ -156,6 +159,7 @@ impl Client {
         tokio::spawn(crate::api::serve_connection(router, theirs, None));
         Ok(ours)
     }
+    // ANCHOR_END: stream
 
     /// A request with an answer in JSON.
     pub async fn call<T: DeserializeOwned>(

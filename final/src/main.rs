@@ -65,11 +65,13 @@ fn act(cli: Cli) -> anyhow::Result<ExitCode> {
     let result = runtime.block_on(async {
         let root = store::Root::open(cli.root.as_deref())?;
         let (socket, data) = (root.socket(), root.data().to_owned());
+        // ANCHOR: here
         let here = move || {
             api::serve_alone();
             Ok(api::router(Arc::new(Engine::open(root.clone())?)))
         };
         let client = Client::connect(&socket, here)?;
+        // ANCHOR_END: here
         cli::dispatch(cli.command, client, &data).await
     });
     // What is still being read from a terminal must not hold up the end.

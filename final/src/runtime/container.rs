@@ -104,6 +104,7 @@ pub fn container(
     let group = cgroup
         .as_deref()
         .map(|name| Cgroup::new(name, limits::limits(&resources), limits::devices(&resources)));
+    // ANCHOR: mechanisms
     let container = Container::new(program)
         .with(partners.share(namespaces(spec, linux)?)?)
         .with_some(group)
@@ -117,6 +118,7 @@ pub fn container(
     }
     .with(process_limits(process))
     .with(hardening(process, &instructions.session, filter.clone())?);
+    // ANCHOR_END: mechanisms
     let inherited =
         Inherited { process: process.clone(), filter, cgroup: cgroup.clone(), trees: None };
     Ok((Prepared { container, streams, cgroup, address, ports, attachment }, inherited))

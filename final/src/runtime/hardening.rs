@@ -78,6 +78,7 @@ impl Hardening {
     }
 }
 
+// ANCHOR: in_child
 impl Mechanism for Hardening {
     fn in_child(&self) -> Result<()> {
         // Nothing may be gained any more. Or the filter comes first, with our own rights.
@@ -114,6 +115,7 @@ impl Mechanism for Hardening {
         Ok(())
     }
 }
+// ANCHOR_END: in_child
 
 fn drop_bounding(keep: &CapsHashSet) -> Result<()> {
     for capability in caps::all().difference(keep) {

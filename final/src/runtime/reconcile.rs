@@ -29,6 +29,7 @@ pub enum Found {
     Removed,
 }
 
+// ANCHOR: reconcile
 /// Looks at a container, and cleans up behind a shim that was killed.
 pub fn reconcile(dir: &ContainerDir) -> Result<Found> {
     if !dir.lock_path().exists() {
@@ -57,6 +58,7 @@ pub fn reconcile(dir: &ContainerDir) -> Result<Found> {
     dir.set_state(&state, true)?;
     Ok(Found::Dead(state))
 }
+// ANCHOR_END: reconcile
 
 fn dead(state: State) -> State {
     State {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::seccomp::docker_default;
 
+// ANCHOR: capabilities
 /// What root in a container may do of what root may do. Docker's list.
 pub const DEFAULT_CAPABILITIES: [Capability; 14] = [
     Capability::AuditWrite,
@@ -26,6 +27,7 @@ pub const DEFAULT_CAPABILITIES: [Capability; 14] = [
     Capability::Setuid,
     Capability::SysChroot,
 ];
+// ANCHOR_END: capabilities
 
 /// A container with Docker's defaults that runs `sh` as root.
 pub fn default_spec() -> Spec {

@@ -25,6 +25,7 @@ impl Names {
         Self(folder.into())
     }
 
+    // ANCHOR: take
     /// Takes a name for a container, or says who has it.
     ///
     /// The file appears with its content, by link(2), which refuses an existing
@@ -46,6 +47,7 @@ impl Names {
             Err(error) => Err(Error::os(what(), error)),
         }
     }
+    // ANCHOR_END: take
 
     /// Whose name it is.
     pub fn get(&self, name: &str) -> Result<Option<String>> {

@@ -62,6 +62,7 @@ pub(super) fn program(archs: &[(u32, Stretches)], otherwise: Answer) -> Vec<Inst
     program
 }
 
+// ANCHOR: tree
 /// Finds the stretch by halving: left are the smaller numbers.
 fn tree(stretches: &[(u32, Verdict)]) -> Vec<Instruction> {
     if let [(_, verdict)] = stretches {
@@ -82,6 +83,7 @@ fn tree(stretches: &[(u32, Verdict)]) -> Vec<Instruction> {
     code.extend(right);
     code
 }
+// ANCHOR_END: tree
 
 fn leaf(verdict: &Verdict) -> Vec<Instruction> {
     let (rules, otherwise) = match verdict {

@@ -67,6 +67,7 @@ fn hear(child: &mut Child) -> Result<Answer> {
     serde_json::from_str(&line).map_err(|_| Error::new("start the shim: it died without a word"))
 }
 
+// ANCHOR: program
 /// Our own program, in a way that nobody can write through. A container's process
 /// can reach the file of the program that it was before its execve, by
 /// `/proc/PID/exe`, and root in a container could write to it (CVE-2019-5736).
@@ -81,6 +82,7 @@ fn program() -> (PathBuf, Option<OwnedFd>) {
         _ => (OURSELVES.into(), None),
     }
 }
+// ANCHOR_END: program
 
 fn keep_through_exec(fd: &OwnedFd) -> nix::Result<()> {
     fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty())).map(drop)

@@ -238,6 +238,7 @@ impl Ready {
         self.server.adopt(peer);
     }
 
+    // ANCHOR: own
     /// Serves to the end, and behind it.
     pub(super) fn own(mut self) -> Result<()> {
         let mut served = self.server.run();
@@ -260,6 +261,7 @@ impl Ready {
         self.server.part();
         served.and(tidied).and(removed)
     }
+    // ANCHOR_END: own
 
     /// The policy wants another life: tidies up behind this one, waits, and serves the
     /// next, unless somebody has stopped it meanwhile or it cannot be made.
