@@ -30,6 +30,8 @@ pub struct Console {
     pub fails: bool,
     pub numbers: bool,
     pub unordered: bool,
+    /// The first line gets a terminal, and the lines after its prompt are typed there.
+    pub terminal: bool,
     pub needs: Vec<String>,
     /// Why it is not run.
     pub skipped: Option<String>,
@@ -64,10 +66,14 @@ impl Console {
             number,
             line: block.line + 1,
             prompt,
-            commands: commands(&block.lines, prompt),
+            commands: match block.has("terminal") {
+                true => vec![in_a_terminal(&block.lines)],
+                false => commands(&block.lines, prompt),
+            },
             fails: block.has("fails"),
             numbers: block.has("numbers"),
             unordered: block.has("unordered"),
+            terminal: block.has("terminal"),
             needs: list("needs").map(str::to_owned).collect(),
             skipped: block.value("not-run").map(str::to_owned),
         })
@@ -97,6 +103,22 @@ fn commands(lines: &[String], prompt: Prompt) -> Vec<Command> {
     commands
 }
 
+/// The prompt of the shell that the first line starts.
+const INNER_PROMPT: &str = "# ";
+
+/// One command, and what is seen until it ends: its prompts and what is typed there, too.
+fn in_a_terminal(lines: &[String]) -> Command {
+    let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
+    let (first, seen) = lines.split_first().expect("a console has a line");
+    let inside = seen.iter().filter_map(|line| line.strip_prefix(INNER_PROMPT));
+    let words: Vec<_> = std::iter::once(&first[2..]).chain(inside).map(quoted).collect();
+    Command {
+        typed: vec![first.clone()],
+        script: format!("__in_a_terminal {}", words.join(" ")),
+        output: seen.to_vec(),
+    }
+}
+
 /// What is wrong with the consoles of a page, one sentence each.
 pub fn complaints(page: &Page) -> Vec<String> {
     let mut found = Vec::new();
@@ -112,7 +134,7 @@ pub fn complaints(page: &Page) -> Vec<String> {
             let key = word.split('=').next().unwrap_or_default();
             let known = match word.contains('=') {
                 true => ["needs", "not-run"].contains(&key),
-                false => ["fails", "numbers", "unordered"].contains(&key),
+                false => ["fails", "numbers", "unordered", "terminal"].contains(&key),
             };
             if !known {
                 found.push(format!("{place}: a console knows no word {word:?}"));

@@ -8,6 +8,7 @@
 //!   fails          a command of this block ends with an error
 //!   numbers        numbers differ from run to run
 //!   unordered      so does the order of the lines
+//!   terminal       the first line gets a terminal; lines that begin with `# ` are typed there
 //!   needs=A,B      overlay, network, registry, cgroup2, or a program
 //!   not-run=WHY    not run
 //! ```
@@ -59,6 +60,9 @@ fn test_of(page: &Page, prompt: Prompt) -> Option<Trial> {
         Prompt::Root => Needs::Root,
         Prompt::User => Needs::User,
     }];
+    if run.iter().any(|console| console.terminal) {
+        needs.push(Needs::Program("script"));
+    }
     if prompt == Prompt::User {
         needs.push(Needs::UserNamespaces);
     }

@@ -25,6 +25,28 @@ const PATIENCE: Duration = Duration::from_secs(180);
 /// The shell says after each command how it ended, between two of these.
 const MARK: char = '\u{1}';
 
+/// Starts a program in a terminal, types a line whenever a root shell's prompt comes, and
+/// shows all that the terminal shows.
+const IN_A_TERMINAL: &str = r#"
+__in_a_terminal() {
+    local command=$1 line seen char out in; shift
+    coproc TERMINAL { exec script -qec "$command" /dev/null; }
+    local pid=$TERMINAL_PID
+    exec {out}<&${TERMINAL[0]} {in}>&${TERMINAL[1]}
+    for line; do
+        seen=
+        while [[ $seen != *'# ' ]] && IFS= read -r -N 1 -t 30 -u $out char; do
+            seen+=$char
+            printf %s "$char"
+        done
+        printf '%s\n' "$line" >&$in
+    done
+    cat <&$out
+    exec {out}<&- {in}>&-
+    wait $pid
+}
+"#;
+
 /// How a command ended.
 struct Ended {
     output: Vec<String>,
@@ -91,6 +113,9 @@ fn judge(console: &Console, ended: &[Ended]) -> Option<String> {
 /// Runs the commands of all consoles in one shell.
 fn type_all(sandbox: &Sandbox, consoles: &[Console]) -> Vec<Ended> {
     let mut script = String::from("exec 2>&1 </dev/null\nset +m\n");
+    if consoles.iter().any(|console| console.terminal) {
+        script += IN_A_TERMINAL;
+    }
     for command in consoles.iter().flat_map(|console| &console.commands) {
         // A command finds the exit code of the one before it in $?.
         write!(
