@@ -276,6 +276,7 @@ fn modified(file: &Path) -> Option<SystemTime> {
 fn is_skipped(exercise: &Exercise) -> bool {
     let missing: Vec<_> = exercise.needs.iter().filter(|need| !need.is_met()).collect();
     for need in &missing {
+        let need = need.to_string().replace("NAME", &exercise.name);
         println!("Skipped, and not solved: this exercise needs {need}.");
     }
     !missing.is_empty()

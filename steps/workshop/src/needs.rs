@@ -40,7 +40,9 @@ impl FromStr for Need {
 impl fmt::Display for Need {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Need::Root => f.write_str("root: run it as `sudo -E env \"PATH=$PATH\" cargo workshop check`"),
+            Need::Root => f.write_str(
+                "root: run `sudo -E env \"PATH=$PATH\" \"HOME=$HOME\" cargo workshop check NAME`",
+            ),
             Need::Namespaces => f.write_str(
                 "user namespaces, which this kernel refuses you: `cargo run -p namespaces -- doctor` says why, and the way out",
             ),

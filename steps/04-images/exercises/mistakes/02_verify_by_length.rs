@@ -3,7 +3,8 @@
 //! Write the `read` of a reader that passes bytes on and answers the end of the stream with
 //! an error, unless they were the bytes of this digest and this size. It must stop soon after
 //! the first byte too many: the other side may send for ever. The page "Names and digests" has
-//! the one of this lesson; `Hasher` is its hash in the making (`update`, `length`, `finish`).
+//! the one of this lesson; `Hasher` is its hash in the making (`update`, `length`, and `finish`,
+//! which consumes it).
 //!
 //! Minutes: 20
 
