@@ -36,7 +36,6 @@ pub struct Refused {
     pub exit_code: u8,
 }
 
-// ANCHOR: whom
 /// Whom to ask.
 #[derive(Clone)]
 pub enum Client {
@@ -45,7 +44,6 @@ pub enum Client {
     /// This very process.
     Here(Router),
 }
-// ANCHOR_END: whom
 
 /// A daemon, and who serves when it is gone.
 pub struct Daemon {
