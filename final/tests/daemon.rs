@@ -1,30 +1,37 @@
 //! The daemon, through docker's own command line; and what goes on without one:
-//! events, restarts, health.
+//! restarts, health.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use testkit::{Needs, Tended, wait_until};
+use testkit::{Needs, wait_until};
 
 #[path = "cli/engine.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
 mod engine;
 
+#[path = "cli/daemon.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod served;
+
+#[path = "daemon/tls.rs"]
+mod tls;
+
 use engine::Engine;
+use served::{Daemon, SOON, actions, run};
+use tls::a_daemon_on_tcp_serves_who_has_a_certificate_of_its_authority;
 
 const ROOT: &[Needs] = &[Needs::Root, Needs::Overlay];
 const DOCKER: &[Needs] = &[Needs::Root, Needs::Overlay, Needs::Program("docker")];
 const TERMINAL: &[Needs] =
     &[Needs::Root, Needs::Overlay, Needs::Program("docker"), Needs::Program("script")];
-
-/// Two busy cores are slow.
-const SOON: Duration = Duration::from_secs(30);
+const TLS: &[Needs] =
+    &[Needs::Root, Needs::Overlay, Needs::Program("docker"), Needs::Program("openssl")];
 
 fn main() {
     macro_rules! tests {
@@ -33,8 +40,6 @@ fn main() {
         };
     }
     testkit::main(tests![
-        ROOT events_are_heard_without_a_daemon,
-        ROOT events_are_followed_as_they_happen,
         ROOT a_policy_starts_a_container_again_until_it_is_stopped,
         ROOT a_restart_by_hand_keeps_what_would_go_at_its_end,
         ROOT health_is_asked_for_and_told,
@@ -46,140 +51,15 @@ fn main() {
         ROOT a_container_that_is_started_twice_runs_once,
         ROOT a_daemon_that_goes_holds_up_nobody,
         DOCKER docker_runs_programs_as_with_its_own_daemon,
-        DOCKER docker_hears_events_and_waits,
         DOCKER a_killed_daemon_takes_nothing_along,
+        TLS a_daemon_on_tcp_serves_who_has_a_certificate_of_its_authority,
         TERMINAL a_terminal_is_left_by_its_keys,
     ]);
-}
-
-/// A daemon of an engine, ended with the test.
-struct Daemon<'a> {
-    engine: &'a Engine,
-    process: Tended,
-}
-
-impl<'a> Daemon<'a> {
-    fn start(engine: &'a Engine) -> Self {
-        let mut command = engine.command(&["daemon"]);
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        let process = testkit::spawn(command).unwrap();
-        let daemon = Self { engine, process };
-        assert!(wait_until(SOON, || daemon.connect().is_ok()), "no daemon listens");
-        daemon
-    }
-
-    fn socket(&self) -> std::path::PathBuf {
-        self.engine.root.path().join("run/coracle.sock")
-    }
-
-    fn connect(&self) -> std::io::Result<UnixStream> {
-        UnixStream::connect(self.socket())
-    }
-
-    fn end(mut self, signal: Signal) {
-        kill(Pid::from_raw(self.process.0.id() as i32), signal).unwrap();
-        self.process.0.wait().unwrap();
-    }
-
-    /// The whole answer to a request.
-    fn get(&self, path: &str) -> String {
-        let mut stream = self.connect().unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
-    }
-
-    fn docker(&self, words: &[&str]) -> Command {
-        let mut docker = Command::new("docker");
-        docker.args(words).env("DOCKER_HOST", format!("unix://{}", self.socket().display()));
-        docker.stdin(Stdio::null());
-        docker
-    }
-
-    fn ask(&self, words: &[&str]) -> Output {
-        self.docker(words).output().unwrap()
-    }
-
-    #[track_caller]
-    fn tell(&self, words: &[&str]) -> String {
-        let output = self.ask(words);
-        assert!(output.status.success(), "{words:?}: {output:?}");
-        String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
-    }
-}
-
-/// `run` without a network, in a cgroup that carries the engine's word.
-fn run<'a>(engine: &'a Engine, words: &[&'a str]) -> Vec<&'a str> {
-    let mut all = vec!["run", "--network", "none", "--cgroup-parent", &engine.word];
-    all.extend(words);
-    all
 }
 
 /// A field of a container, as `inspect` shows it.
 fn field(engine: &Engine, name: &str, template: &str) -> String {
     engine.tell(&["inspect", "-f", template, name])
-}
-
-fn actions(engine: &Engine, filter: &str) -> Vec<String> {
-    let words =
-        ["events", "--since", "1h", "--until", "0s", "-f", filter, "--format", "{{.Action}}"];
-    engine.tell(&words).lines().map(str::to_owned).collect()
-}
-
-fn events_are_heard_without_a_daemon() {
-    let engine = Engine::new();
-    engine.run(&["--rm", "--name", "told", "-l", "tier=web", "host", "sh", "-c", "exit 3"]);
-    let lived = ["create", "attach", "start", "die", "destroy"];
-    assert_eq!(actions(&engine, "container=told"), lived);
-    assert_eq!(actions(&engine, "label=tier=web"), lived);
-    assert_eq!(actions(&engine, "event=die"), ["die"]);
-    assert_eq!(actions(&engine, "type=volume"), [""; 0]);
-    assert_eq!(actions(&engine, "type=image"), ["pull"]);
-    let words = ["events", "--since", "1h", "--until", "0s", "-f", "event=die"];
-    let line = engine.tell(&words);
-    for part in [" container die ", "exitCode=3", "image=host", "name=told", "tier=web"] {
-        assert!(line.contains(part), "{line}");
-    }
-    let json = engine.tell(&[&words[..], &["--format", "json"]].concat());
-    let event: serde_json::Value = serde_json::from_str(&json).unwrap();
-    assert_eq!(event["status"], "die");
-    assert_eq!(event["id"], event["Actor"]["ID"]);
-    assert_eq!((&event["from"], &event["scope"]), (&"host".into(), &"local".into()));
-    assert_eq!(event["Actor"]["Attributes"]["exitCode"], "3");
-    assert_eq!(
-        event["timeNano"].as_i64().unwrap() / 1_000_000_000,
-        event["time"].as_i64().unwrap()
-    );
-    engine.tell(&["volume", "create", "data"]);
-    engine.run(&["--rm", "-v", "data:/data", "host", "true"]);
-    engine.tell(&["volume", "rm", "data"]);
-    assert_eq!(actions(&engine, "volume=data"), ["create", "mount", "unmount", "destroy"]);
-    engine.assert_nothing_left();
-}
-
-fn events_are_followed_as_they_happen() {
-    let engine = Engine::new();
-    engine.run(&["--name", "before", "host", "true"]);
-    let mut command = engine.command(&["events", "-f", "event=die", "--format", "{{.Actor.ID}}"]);
-    command.stdout(Stdio::piped());
-    let mut listener = testkit::spawn(command).unwrap();
-    let mut lines = BufReader::new(listener.0.stdout.take().unwrap()).lines();
-    // It listens when it hears of one; what was before it is not heard.
-    let mut ids = Vec::new();
-    let (sender, heard) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        if let Some(Ok(line)) = lines.next() {
-            let _ = sender.send(line);
-        }
-    });
-    let first = || {
-        let run = engine.words(&["-d", "host", "true"]);
-        ids.push(engine.tell(&run));
-        heard.recv_timeout(Duration::from_millis(300)).ok()
-    };
-    let first = std::iter::repeat_with(first).take(50).flatten().next();
-    assert!(ids.contains(&first.expect("an event is heard")));
 }
 
 fn a_policy_starts_a_container_again_until_it_is_stopped() {
@@ -453,28 +333,6 @@ fn docker_runs_programs_as_with_its_own_daemon() {
     daemon.tell(&["unpause", "web"]);
     assert_eq!(daemon.tell(&["ps", "--format", "{{.Names}} {{.State}}"]), "web running");
     daemon.tell(&["rm", "-f", "web"]);
-    drop(daemon);
-    engine.assert_nothing_left();
-}
-
-fn docker_hears_events_and_waits() {
-    let engine = Engine::new();
-    engine.tell(&["pull", "-q", "host"]);
-    let daemon = Daemon::start(&engine);
-    daemon.tell(&run(
-        &engine,
-        &["-d", "--rm", "--name", "short", "host", "sh", "-c", "sleep 1; exit 5"],
-    ));
-    assert_eq!(daemon.tell(&["wait", "short"]), "5");
-    let gone = || daemon.tell(&["ps", "-aq"]).is_empty();
-    assert!(wait_until(SOON, gone));
-    let words = ["events", "--since", "1h", "--until", "0s", "-f", "type=container"];
-    // Docker's command line counts time in seconds.
-    let told = || daemon.tell(&[&words[..], &["--format", "{{.Action}}"]].concat());
-    let all = "create\nstart\ndie\ndestroy";
-    assert!(wait_until(SOON, || told() == all), "{}", told());
-    // The same words mean the same to both.
-    assert_eq!(daemon.tell(&words), engine.tell(&words));
     drop(daemon);
     engine.assert_nothing_left();
 }

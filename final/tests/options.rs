@@ -36,6 +36,8 @@ fn main() {
         ROOT names_are_as_asked,
         NETWORK hosts_and_name_servers_are_as_asked,
         ROOT labels_and_variables_come_from_files_too,
+        ROOT variables_are_in_dockers_order,
+        ROOT a_users_own_group_is_among_its_groups,
         ROOT volumes_of_another_container_are_mounted,
         ROOT roots_and_memory_files_are_as_asked,
         ROOT a_log_can_be_left_out,
@@ -304,6 +306,35 @@ fn hosts_and_name_servers_are_as_asked() {
     assert_eq!(lines[1], "options ndots:3", "{said}");
     let gateway = lines[0].split('\t').next().unwrap();
     assert!(lines[2].contains(&format!("via {gateway} ")), "{said}");
+    engine.assert_nothing_left();
+}
+
+fn variables_are_in_dockers_order() {
+    let engine = Engine::new();
+    let words = ["-t", "--name", "box", "-h", "box", "-e", "B=2", "-e", "PATH=/bin", "-e", "A=1"];
+    let said = engine.run(&[&words[..], &["host", "env"]].concat());
+    assert_eq!(said.out, "PATH=/bin\r\nHOSTNAME=box\r\nTERM=xterm\r\nB=2\r\nA=1\r\nHOME=/root\r\n");
+    let shown = engine.tell(&["inspect", "-f", "{{json .Config.Env}}", "box"]);
+    assert_eq!(shown, r#"["B=2","PATH=/bin","A=1"]"#);
+    engine.tell(&["rm", "box"]);
+    engine.run(&["-d", "--name", "box", "-e", "A=1", "-e", "B=1", "host", "sleep", "1000"]);
+    let exec = engine.tell(&["exec", "-e", "A=2", "-e", "C=3", "box", "sh", "-c", "echo $A$B$C"]);
+    assert_eq!(exec, "213");
+    engine.tell(&["rm", "-f", "box"]);
+    engine.assert_nothing_left();
+}
+
+/// CVE-2022-36109: a program that takes on another group must not lose the user's own.
+fn a_users_own_group_is_among_its_groups() {
+    let engine = Engine::new();
+    let groups = |flags: &[&str]| inside(&engine, flags, "id -G; grep Groups /proc/self/status");
+    assert_eq!(groups(&["-u", "12:34"]), "34\nGroups:\t34 \n");
+    assert_eq!(groups(&["-u", "12345"]), "0\nGroups:\t0 \n");
+    let added = ["-u", "12:34", "--group-add", "99", "--group-add", "34", "--group-add", "7"];
+    assert_eq!(groups(&added), "34 7 99\nGroups:\t7 34 99 \n");
+    engine.run(&["-d", "--name", "box", "--group-add", "77", "host", "sleep", "1000"]);
+    assert_eq!(engine.tell(&["exec", "-u", "12:34", "box", "id", "-G"]), "34 77");
+    engine.tell(&["rm", "-f", "box"]);
     engine.assert_nothing_left();
 }
 

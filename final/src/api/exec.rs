@@ -48,6 +48,10 @@ pub async fn start(
     let keys = app.execs.detach_keys(&id)?;
     let keys = DetachKeys::parse(&keys)
         .map_err(|why| Error::bad_parameter(format!("Invalid detach keys: {why}")))?;
+    let tell = {
+        let (app, id) = (app.clone(), id.clone());
+        Box::new(move || app.execs.tell_detached(&id))
+    };
     let started = blocking(move || match app.execs.start(&id, detach) {
         Err(error) if !detach && !plain && cannot_run(&error) => {
             let tty = app.execs.has_terminal(&id)?;
@@ -59,7 +63,7 @@ pub async fn start(
     let Some(stream) = stream else { return Ok(StatusCode::OK.into_response()) };
     let content_type = if tty { RAW } else { MULTIPLEXED };
     let stream = async move { tokio::net::UnixStream::from_std(stream).ok() };
-    let detach = tty.then(|| hijack::Detach { keys, tell: Box::new(|| {}) });
+    let detach = tty.then_some(hijack::Detach { keys, tell });
     Ok(hijack::hijack(Request::from_parts(head, Body::empty()), content_type, detach, stream))
 }
 

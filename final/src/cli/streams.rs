@@ -1,6 +1,7 @@
 //! The container's streams and ours, joined.
 
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use anyhow::Result;
 use bytes::Bytes;
@@ -102,6 +103,9 @@ pub struct Wiring {
     pub keys: Option<DetachKeys>,
 }
 
+/// How long an engine may take to let go of a user who leaves.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
 /// Why we are not with the container any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Left {
@@ -114,17 +118,20 @@ pub enum Left {
 /// Carries bytes both ways until the container's side ends, or our user leaves.
 pub async fn join(connection: Upgraded, wiring: Wiring) -> Result<Left> {
     let (reader, writer) = tokio::io::split(TokioIo::new(connection));
-    let left = async {
-        match wiring.stdin && send_stdin(writer, wiring.keys).await {
-            true => Ok(Left::ByKeys),
-            false => std::future::pending().await,
+    let send = async {
+        if !wiring.stdin || !send_stdin(writer, wiring.keys).await {
+            std::future::pending().await
         }
     };
+    let mut receive = std::pin::pin!(receive(reader, wiring.tty));
     tokio::select! {
         biased;
-        received = receive(reader, wiring.tty) => received.map(|()| Left::AtItsEnd),
-        left = left => left,
+        received = &mut receive => return received.map(|()| Left::AtItsEnd),
+        () = send => {}
     }
+    // The engine has got the keys, too. It tells everyone, and lets go.
+    let _ = tokio::time::timeout(LAST_WORD, receive).await;
+    Ok(Left::ByKeys)
 }
 
 async fn receive(mut reader: ReadHalf<TokioIo<Upgraded>>, tty: bool) -> Result<()> {
@@ -156,13 +163,8 @@ async fn send_stdin(
         }
     });
     while let Some(bytes) = receiver.recv().await {
-        let (bytes, left) = match &mut keys {
-            Some(keys) => {
-                let (passed, left) = keys.filter(&bytes);
-                (Bytes::from(passed), left)
-            }
-            None => (bytes, false),
-        };
+        // The engine takes them out.
+        let left = keys.as_mut().is_some_and(|keys| keys.filter(&bytes).1);
         if writer.write_all(&bytes).await.is_err() || left {
             return left;
         }

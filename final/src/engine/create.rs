@@ -45,15 +45,6 @@ pub fn create(
     {
         config.hostname = Some(id[..12].to_owned());
     }
-    let mut env = config.env.take().unwrap_or_default();
-    spec::set_default_env(&mut env, config.tty.unwrap_or(false));
-    if let Some(hostname) = &config.hostname
-        && !env.iter().any(|variable| variable.starts_with("HOSTNAME="))
-    {
-        env.push(format!("HOSTNAME={hostname}"));
-    }
-    config.env = Some(env);
-
     sweep::sweep(engine);
     let dir = engine.root.container(&id);
     let record = Record {
@@ -252,9 +243,12 @@ fn complete(config: &mut ContainerConfig, image: &RunConfig) {
     if let Some(signal) = &image.stop_signal {
         text(&mut config.stop_signal, signal);
     }
-    let mut env = image.env.clone();
-    spec::override_env(&mut env, config.env.take().unwrap_or_default());
-    config.env = Some(env);
+    // The user's own come first, as Docker tells them.
+    let env = config.env.get_or_insert_default();
+    let key = |variable: &str| variable.split('=').next().map(str::to_owned);
+    let given: Vec<_> = env.iter().map(|variable| key(variable)).collect();
+    env.extend(image.env.iter().filter(|own| !given.contains(&key(own))).cloned());
+    config.env = config.env.take().filter(|env| !env.is_empty());
     // Docker's rule: an entrypoint of the user's own discards the image's command.
     if config.entrypoint.is_none() {
         if config.cmd.as_ref().is_none_or(Vec::is_empty) {

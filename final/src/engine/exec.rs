@@ -15,6 +15,7 @@ use super::names::random_hex;
 use super::{security, spec};
 use crate::runtime::shim::{Attach, Shim};
 use crate::runtime::{ExecInstructions, Session, docker_capabilities};
+use crate::store::events::exec_action;
 use crate::store::{self, ContainerDir, Events, ExecDir, Lock, Root, Status};
 
 /// How many execs are remembered to be found quickly; all of them are on disk.
@@ -76,9 +77,8 @@ impl Execs {
             return Err(Error::bad_parameter("no exec command specified"));
         }
         let tty = config.tty.unwrap_or(false);
-        let mut env = record.config.env.clone().unwrap_or_default();
-        spec::override_env(&mut env, config.env.unwrap_or_default());
-        spec::set_default_env(&mut env, tty);
+        let mut env = spec::environment(&record.config, tty);
+        spec::override_env(&mut env, &config.env.unwrap_or_default());
         let text = |given: Option<String>, default: &Option<String>| {
             given.filter(|text| !text.is_empty()).or(default.clone()).unwrap_or_default()
         };
@@ -153,6 +153,8 @@ impl Execs {
             return Err(Error::conflict(format!("exec {id} was started already")));
         }
         let attach = (!detach).then_some(instructions.attach);
+        // First: what ends at once tells its end itself.
+        tell(&container, "exec_start", id, &instructions);
         let stream = Shim::connect(&container)?.exec(id.to_owned(), attach);
         let stream = stream.map_err(|error| match Error::from(error) {
             error if matches!(error.exit_code, 126 | 127) => error,
@@ -160,8 +162,15 @@ impl Execs {
             error => Error { exit_code: 126, ..error },
         })?;
         stream.set_nonblocking(true)?;
-        tell(&container, "exec_start", id, &instructions);
         Ok((instructions.terminal, (!detach).then_some(stream)))
+    }
+
+    /// Tells everyone that its client has left it by the keys.
+    pub fn tell_detached(&self, id: &str) {
+        if let Ok(Found { container, .. }) = self.find(id) {
+            let events = Events::of(container.root());
+            events.tell_container(&container, "exec_detach", &[("execID", id)]);
+        }
     }
 
     /// The keys that leave its terminal, as its client wrote them.
@@ -210,7 +219,7 @@ impl Execs {
 
 /// Tells of an exec, as an event of its container.
 fn tell(container: &ContainerDir, what: &str, id: &str, instructions: &ExecInstructions) {
-    let action = format!("{what}: {}", instructions.args.join(" "));
+    let action = exec_action(what, &instructions.args);
     Events::of(container.root()).tell_container(container, &action, &[("execID", id)]);
 }
 

@@ -29,14 +29,8 @@ pub fn inspect(engine: &Engine, name: &str, size: bool) -> Result<Json> {
     let state = container.state()?;
     let record = &container.record;
     let written = size.then(|| folder_size(&container.dir.upper()));
-    let below = || engine.images.find(&record.image_id).map_or(0, |image| image.size);
+    let below = || engine.images.below(&record.image_id).map_or(0, |image| image.size);
     let mut config = to_json(&record.config);
-    if let Some(hostname) = &record.config.hostname {
-        // Every container has it; it is not what anybody asked for.
-        let own = format!("HOSTNAME={hostname}");
-        let variables = config["Env"].as_array_mut();
-        variables.into_iter().for_each(|all| all.retain(|variable| *variable != own));
-    }
     config["Labels"] = json!(record.config.labels.clone().unwrap_or_default());
     let file = |name: &str| {
         let path = container.dir.path().join(name);

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use bollard_stubs::models::{HostConfig, ThrottleDevice};
+use bollard_stubs::models::{ContainerConfig, HostConfig, ThrottleDevice};
 use namespaces::userns;
 use oci_spec::runtime::{
     LinuxBlockIoBuilder, LinuxCpuBuilder, LinuxMemoryBuilder, LinuxNamespaceBuilder,
@@ -60,7 +60,7 @@ fn process(spec: &mut Spec, record: &Record) -> Result<()> {
     }
     process
         .set_args(Some(record.args.clone()))
-        .set_env(config.env.clone())
+        .set_env(Some(environment(config, record.tty())))
         .set_cwd(cwd.into())
         .set_terminal(Some(record.tty()))
         .set_oom_score_adj(host.oom_score_adj.map(|score| score as i32))
@@ -244,27 +244,29 @@ fn throttles(rates: &[ThrottleDevice]) -> Result<Vec<LinuxThrottleDevice>> {
     rates.iter().map(throttle).collect()
 }
 
-/// Sets variables over those that are there; one without `=` is taken out.
-pub fn override_env(env: &mut Vec<String>, over: Vec<String>) {
+/// Sets variables over those that are there, which keep their place; one without `=` is
+/// taken out.
+pub fn override_env(env: &mut Vec<String>, over: &[String]) {
     for variable in over {
-        let key = variable.split('=').next().unwrap_or_default().to_owned();
-        env.retain(|old| old.split('=').next() != Some(&key));
-        if variable.contains('=') {
-            env.push(variable);
+        let key = |text: &str| text.split('=').next().map(str::to_owned);
+        let old = env.iter().position(|old| key(old) == key(variable));
+        match (old, variable.contains('=')) {
+            (Some(old), true) => env[old] = variable.clone(),
+            (Some(old), false) => drop(env.remove(old)),
+            (None, true) => env.push(variable.clone()),
+            (None, false) => {}
         }
     }
 }
 
-/// What every process finds in its environment unless told otherwise.
-pub fn set_default_env(env: &mut Vec<String>, tty: bool) {
-    let missing =
-        |env: &[String], key: &str| !env.iter().any(|old| old.split('=').next() == Some(key));
-    if missing(env, "PATH") {
-        env.insert(0, format!("PATH={}", namespaces::DEFAULT_PATH));
-    }
-    if tty && missing(env, "TERM") {
-        env.push("TERM=xterm".into());
-    }
+/// What a process of the container finds in its environment: Docker's three, and over
+/// them what the image and the user say.
+pub fn environment(config: &ContainerConfig, tty: bool) -> Vec<String> {
+    let mut env = vec![format!("PATH={}", namespaces::DEFAULT_PATH)];
+    env.extend(config.hostname.as_ref().map(|hostname| format!("HOSTNAME={hostname}")));
+    env.extend(tty.then(|| "TERM=xterm".to_owned()));
+    override_env(&mut env, config.env.as_deref().unwrap_or_default());
+    env
 }
 
 /// The API's `[height, width]`.
@@ -291,14 +293,18 @@ mod tests {
     #[test]
     fn a_variable_is_set_over_an_old_one_and_taken_out_without_a_value() {
         let mut env = vec!["A=1".to_owned(), "B=2".into(), "C=3".into()];
-        override_env(&mut env, vec!["A=9".into(), "B".into(), "D=4".into()]);
-        assert_eq!(env, ["C=3", "A=9", "D=4"]);
+        override_env(&mut env, &["A=9".into(), "B".into(), "D=4".into()]);
+        assert_eq!(env, ["A=9", "C=3", "D=4"]);
     }
 
     #[test]
     fn a_terminal_sets_term_and_a_path_is_always_there() {
-        let mut env = vec![];
-        set_default_env(&mut env, true);
-        assert_eq!(env, [format!("PATH={}", namespaces::DEFAULT_PATH), "TERM=xterm".into()]);
+        let config = ContainerConfig {
+            hostname: Some("box".into()),
+            env: Some(vec!["A=1".into(), "HOSTNAME".into()]),
+            ..ContainerConfig::default()
+        };
+        let path = format!("PATH={}", namespaces::DEFAULT_PATH);
+        assert_eq!(environment(&config, true), [&path, "TERM=xterm", "A=1"]);
     }
 }

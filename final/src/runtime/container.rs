@@ -146,7 +146,10 @@ impl Inherited {
 /// The container has ended; a user who is not there.
 pub fn exec(exec: &ExecInstructions, of: &Inherited, pid: Pid) -> Result<Prepared> {
     let mut process = of.process.clone();
-    process.set_args(Some(exec.args.clone())).set_env(Some(exec.env.clone()));
+    process.set_args(Some(exec.args.clone()));
+    if !exec.env.is_empty() {
+        process.set_env(Some(exec.env.clone()));
+    }
     process.set_cwd(exec.cwd.clone()).set_terminal(Some(exec.terminal));
     if exec.capabilities.is_some() {
         process.set_capabilities(exec.capabilities.clone());

@@ -107,7 +107,7 @@ pub struct NetworkPlan {
 pub struct ExecInstructions {
     /// What to run.
     pub args: Vec<String>,
-    /// Its environment, all of it.
+    /// Its environment, all of it; nothing: the container's.
     pub env: Vec<String>,
     /// Its working directory.
     pub cwd: PathBuf,

@@ -35,9 +35,7 @@ pub struct AskedConfig {
     pub stop_signal: Option<String>,
     /// Whether and how it is asked for its health.
     pub healthcheck: Option<Healthcheck>,
-    /// The environment, for what is asked of its health.
-    pub env: Option<Vec<String>>,
-    /// The folder, for the same.
+    /// The folder, for what is asked of its health.
     pub working_dir: Option<String>,
     /// The shell, for the same.
     pub shell: Option<Vec<String>>,

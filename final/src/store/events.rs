@@ -78,6 +78,13 @@ pub struct Event {
     pub time_nano: i64,
 }
 
+/// `exec_create: sh -c ls`: as Docker writes it, with a space behind the program even if
+/// no arguments follow.
+pub fn exec_action(what: &str, args: &[String]) -> String {
+    let (program, rest) = args.split_first().map_or(("", &[][..]), |(first, rest)| (first, rest));
+    format!("{what}: {program} {}", rest.join(" "))
+}
+
 impl Actor {
     /// An actor with nothing told of it yet.
     pub fn new(id: impl Into<String>) -> Self {

@@ -68,7 +68,9 @@ impl User {
     }
 
     /// Docker's rules: a name must be known; a number need not be, and then its
-    /// group is 0. Supplementary groups are the account's own, unless a group is given.
+    /// group is 0. Supplementary groups are the account's own, unless a group is given,
+    /// and the primary one is always among them: a set-group-ID program takes on another,
+    /// and who is kept out by a group must not lose it by that (CVE-2022-36109).
     fn resolve(&self, accounts: &[Account], groups: &[Group]) -> Result<Ids> {
         let number = self.user.parse().ok();
         let named = accounts.iter().find(|account| account.name == self.user);
@@ -91,6 +93,9 @@ impl User {
         }
         for group in &self.groups {
             ids.groups.push(gid_of(group, groups)?);
+        }
+        if !ids.groups.contains(&ids.gid) {
+            ids.groups.insert(0, ids.gid);
         }
         Ok(ids)
     }
@@ -230,16 +235,16 @@ mod tests {
 
     #[test]
     fn a_user_is_found_as_docker_finds_it() {
-        assert_eq!(resolve(""), Ok((0, 0, vec![4])));
-        assert_eq!(resolve("www"), Ok((33, 33, vec![4])));
-        assert_eq!(resolve("33"), Ok((33, 33, vec![4])));
-        assert_eq!(resolve("www:"), Ok((33, 33, vec![4])));
-        assert_eq!(resolve("www:logs"), Ok((33, 4, vec![])));
-        assert_eq!(resolve("1000"), Ok((1000, 0, vec![])));
-        assert_eq!(resolve("1000:1001"), Ok((1000, 1001, vec![])));
-        assert_eq!(resolve(":33"), Ok((0, 33, vec![])));
+        assert_eq!(resolve(""), Ok((0, 0, vec![0, 4])));
+        assert_eq!(resolve("www"), Ok((33, 33, vec![33, 4])));
+        assert_eq!(resolve("33"), Ok((33, 33, vec![33, 4])));
+        assert_eq!(resolve("www:"), Ok((33, 33, vec![33, 4])));
+        assert_eq!(resolve("www:logs"), Ok((33, 4, vec![4])));
+        assert_eq!(resolve("1000"), Ok((1000, 0, vec![0])));
+        assert_eq!(resolve("1000:1001"), Ok((1000, 1001, vec![1001])));
+        assert_eq!(resolve(":33"), Ok((0, 33, vec![33])));
         // A name may look like a number, and then the name counts.
-        assert_eq!(resolve("77"), Ok((78, 78, vec![])));
+        assert_eq!(resolve("77"), Ok((78, 78, vec![78])));
     }
 
     #[test]

@@ -25,6 +25,7 @@ use super::containers::Container;
 use super::error::{Error, Result};
 use super::worker;
 use crate::files::PathStat;
+use crate::store::{ContainerDir, Events};
 
 pub use work::work;
 
@@ -83,6 +84,8 @@ impl Job {
 
 /// A worker that has begun.
 struct Worker {
+    /// Whose files it works on.
+    container: ContainerDir,
     child: Child,
     out: BufReader<ChildStdout>,
 }
@@ -126,7 +129,12 @@ impl Worker {
             .spawn()
             .map_err(|error| Error::system(format!("start a worker: {error}")))?;
         let out = BufReader::with_capacity(64 * 1024, child.stdout.take().expect("it is piped"));
-        Ok(Self { child, out })
+        Ok(Self { container: container.dir.clone(), child, out })
+    }
+
+    /// Tells everyone what was done.
+    fn tell(&self, action: &str) {
+        Events::of(self.container.root()).tell_container(&self.container, action, &[]);
     }
 
     fn hear(&mut self) -> Result<Said> {
@@ -162,6 +170,7 @@ pub struct Download(Worker);
 pub fn get(engine: &Engine, id: &str, path: &str) -> Result<(PathStat, Download)> {
     let mut worker = Worker::start(engine, id, path, Act::Get)?;
     let stat = worker.hear_stat()?;
+    worker.tell("archive-path");
     Ok((stat, Download(worker)))
 }
 
@@ -205,6 +214,6 @@ impl Upload {
         self.input = None;
         let said = self.worker.hear();
         self.worker.child.wait()?;
-        said.map(drop)
+        said.map(|_| self.worker.tell("extract-to-dir"))
     }
 }

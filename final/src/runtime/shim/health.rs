@@ -195,7 +195,6 @@ impl HealthChecks {
         let cwd = asked.working_dir.filter(|dir| !dir.is_empty());
         let instructions = ExecInstructions {
             args: self.args.clone(),
-            env: asked.env.unwrap_or_default(),
             cwd: cwd.unwrap_or_else(|| "/".into()).into(),
             attach,
             session: Session { user: asked.user.unwrap_or_default(), ..Session::default() },

@@ -32,6 +32,8 @@ pub struct Life {
     began: Option<Instant>,
     /// The start is to be told yet: whoever asked for it comes first.
     start_untold: bool,
+    /// Nobody waits for the answer to a start: it follows another life.
+    follows: bool,
     /// Who decides over restarts; an exec has none.
     restarts: Option<Restarts>,
     /// Until the next start.
@@ -69,6 +71,7 @@ impl Life {
             teller,
             began: None,
             start_untold: false,
+            follows: false,
             restarts: None,
             pause: None,
             health: None,
@@ -119,6 +122,7 @@ impl Life {
 
     /// Is what comes after `before`.
     pub fn follow(&mut self, before: &mut Life) {
+        self.follows = true;
         let by_hand = before.is_hurried();
         self.state.restart_count = if by_hand { 0 } else { before.state.restart_count + 1 };
         self.restarts = before.restarts.take();
@@ -215,6 +219,9 @@ impl Life {
                 if self.restarts.is_some() {
                     self.health = HealthChecks::of(&ContainerDir::at(self.dir.path()));
                     self.state.health = self.health.as_ref().map(|checks| checks.health().clone());
+                }
+                if self.follows {
+                    self.tell_start();
                 }
                 self.dir.set_state(&self.state, false)
             }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use networking::{Mode, Network, Networks};
 
 use crate::runtime::Instructions;
-use crate::store::events::{Actor, Kind};
+use crate::store::events::{Actor, Kind, exec_action};
 use crate::store::{self, Asked, AskedMount, ContainerDir, Events, ShimDir, State};
 
 /// Tells of one container, or of one exec of it.
@@ -115,7 +115,7 @@ impl Teller {
     pub fn exec_begins(&self, args: &[String]) {
         let Some(exec) = &self.exec else { return };
         for what in ["exec_create", "exec_start"] {
-            self.tell(&format!("{what}: {}", args.join(" ")), &[("execID", exec)]);
+            self.tell(&exec_action(what, args), &[("execID", exec)]);
         }
     }
 
