@@ -7,6 +7,7 @@ use images::{Image, Reference, Store};
 use namespaces::userns;
 
 use super::error::{Error, Result};
+use super::hidden::Hidden;
 use super::worker::{self, Job};
 use crate::store::events::{Actor, Kind};
 use crate::store::{Events, Root};
@@ -46,13 +47,22 @@ impl Images {
 
     /// The image with this name, digest, or beginning of an id.
     pub fn find(&self, name: &str) -> Result<Image> {
-        let image = self.store()?.resolve(name);
-        image.map_err(|error| match error {
-            images::Error::NotFound(_) => {
-                Error::not_found(format!("No such image: {}", with_tag(name)))
-            }
+        let missing = || Error::not_found(format!("No such image: {}", with_tag(name)));
+        let image = self.store()?.resolve(name).map_err(|error| match error {
+            images::Error::NotFound(_) => missing(),
             other => other.into(),
-        })
+        })?;
+        Some(image).filter(|image| !self.hidden().has(image)).ok_or_else(missing)
+    }
+
+    /// The image that a container was made from, even if it was removed by force.
+    pub fn below(&self, id: &str) -> Result<Image> {
+        Ok(self.store()?.resolve(id)?)
+    }
+
+    /// Images that were removed by force, while there are containers on their layers.
+    pub fn hidden(&self) -> Hidden {
+        Hidden::of(self.root.data())
     }
 
     /// The folders of an image's layers, bottom first, unpacked if need be.
@@ -67,6 +77,12 @@ impl Images {
 
     /// All images.
     pub fn list(&self) -> Result<Vec<Image>> {
+        let hidden = self.hidden();
+        Ok(self.kept()?.into_iter().filter(|image| !hidden.has(image)).collect())
+    }
+
+    /// All images, and those that were removed by force, with containers on them.
+    pub fn kept(&self) -> Result<Vec<Image>> {
         Ok(self.store()?.list()?)
     }
 
@@ -121,10 +137,15 @@ impl Images {
             events.tell(Kind::Image, "untag", actor.clone());
         }
         if items.iter().any(|item| item.deleted.as_deref() == Some(&id)) {
-            events.tell(Kind::Image, "delete", actor);
+            tell_deleted(&events, &id);
         }
         Ok(items)
     }
+}
+
+/// Tells everyone that an image is gone.
+pub fn tell_deleted(events: &Events, id: &str) {
+    events.tell(Kind::Image, "delete", Actor::new(id).with("name", id));
 }
 
 /// `busybox` is `busybox:latest`, where it is a name at all.

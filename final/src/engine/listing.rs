@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use bollard_stubs::models::PortSummary;
+use images::Image;
 use serde_json::{Value as Json, json};
 
 use super::containers::Container;
@@ -117,6 +118,22 @@ impl Images {
     }
 }
 
+/// These images and all that were made from them, by id. What was made from an image has
+/// its layers and its history below its own.
+fn descendants(all: &[Image], ancestors: &[Image]) -> HashSet<String> {
+    let stands_on = |image: &Image, below: &Image| {
+        let (above, below) = (&image.config, &below.config);
+        !below.rootfs.diff_ids.is_empty()
+            && above.rootfs.diff_ids.starts_with(&below.rootfs.diff_ids)
+            && above.history.len() > below.history.len()
+            && above.history.starts_with(&below.history)
+    };
+    let is_of = |image: &&Image| {
+        ancestors.iter().any(|ancestor| ancestor.id == image.id || stands_on(image, ancestor))
+    };
+    all.iter().filter(is_of).map(|image| image.id.to_string()).collect()
+}
+
 /// The filters, understood.
 struct Wanted<'a> {
     filters: &'a Filters,
@@ -161,8 +178,12 @@ impl<'a> Wanted<'a> {
             container.transpose().map(|found| found.map(|found| found.record.created))
         };
         let (before, since) = (created("before")?, created("since")?);
-        let ancestors = filters.values("ancestor").filter_map(|name| engine.images.find(name).ok());
-        let ancestors = ancestors.map(|image| image.id.to_string()).collect();
+        let ancestors: Vec<_> =
+            filters.values("ancestor").filter_map(|name| engine.images.find(name).ok()).collect();
+        let ancestors = match ancestors.is_empty() {
+            true => HashSet::new(),
+            false => descendants(&engine.images.kept()?, &ancestors),
+        };
         let (publish, expose) = (ports(filters, "publish")?, ports(filters, "expose")?);
         Ok(Self { filters, exited, before, since, ancestors, publish, expose })
     }

@@ -16,6 +16,7 @@ pub mod filters;
 pub mod group;
 pub mod guard;
 pub mod health;
+pub mod hidden;
 pub mod image_listing;
 pub mod image_removal;
 pub mod images;

@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use super::containers::Container;
 use super::error::{Error, Result};
 use super::worker::{self, Job};
-use super::{Engine, lifecycle};
+use super::{Engine, hidden, lifecycle};
 use crate::runtime::shim::{self, Shim};
 use crate::runtime::{self, Found};
 use crate::store::events::{Actor, Kind};
@@ -61,6 +61,7 @@ pub fn put_away(engine: &Engine, container: &Container, volumes: bool) -> Result
     // Last: a container without its name could not be asked for by it again, but a name
     // without its container is found and taken back.
     engine.root.names().release(&record.name, &record.id)?;
+    hidden::clean_up(engine);
     // A shim that removes its container tells of it itself.
     if there {
         engine.events.tell(Kind::Container, "destroy", actor);

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::Engine;
+use super::hidden;
 use super::worker::{self, Job};
 use crate::store::Root;
 
@@ -18,6 +19,7 @@ const GRACE: Duration = Duration::from_secs(60);
 /// Removes what was left half-way, as far as that is possible: the next creation
 /// will try again.
 pub fn sweep(engine: &Engine) {
+    hidden::clean_up(engine);
     let root = &engine.root;
     let mut containers = 0;
     for entry in std::fs::read_dir(root.containers()).into_iter().flatten().flatten() {
