@@ -31,6 +31,7 @@ def enter(args, script):
             layer, f"{home}/layer.tar.gz")
         inside = [sys.executable, script, "--inside", home, "--only", args.only]
         inside += ["--quick"] if args.quick else []
+        inside += ["--tools", args.tools] if args.tools else []
         for option, value in [("--coracle", args.coracle), ("--out", args.out)]:
             inside += [option, os.path.abspath(value)] if value else []
         # The shell is the first process of the namespace: it reaps what the tools

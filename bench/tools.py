@@ -228,10 +228,15 @@ class Umoci(Tool):
         return f"sh -c 'rm -rf {self.here.data}/umoci; sync'"
 
 
-def all_tools(here, coracle):
-    """Coracle first: it makes the bundle's configuration that the runtimes get."""
-    return [Coracle(here, coracle), Crun(here), Runc(here), Podman(here), Docker(here),
-            Tar(here), Skopeo(here), Umoci(here)]
+def all_tools(here, coracle, names=""):
+    """Coracle first: it makes the bundle's configuration that the runtimes get. With
+    `names`, only it and those that are named are used."""
+    tools = [Coracle(here, coracle), Crun(here), Runc(here), Podman(here), Docker(here),
+             Tar(here), Skopeo(here), Umoci(here)]
+    for tool in tools[1:]:
+        if names and tool.program not in names.split(","):
+            tool.missing = "not asked for"
+    return tools
 
 
 # --- the bundle ----------------------------------------------------------------
