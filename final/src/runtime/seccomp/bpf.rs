@@ -18,7 +18,7 @@
 
 use oci_spec::runtime::LinuxSeccompOperator as Op;
 
-use super::rules::{Answer, Condition, Rule, Stretches, Verdict};
+use super::rules::{Answer, Condition, Rule, Stretch, Stretches, Verdict};
 
 /// One instruction of the BPF machine.
 pub(super) type Instruction = libc::sock_filter;
@@ -64,12 +64,14 @@ pub(super) fn program(archs: &[(u32, Stretches)], otherwise: Answer) -> Vec<Inst
 
 // ANCHOR: tree
 /// Finds the stretch by halving: left are the smaller numbers.
-fn tree(stretches: &[(u32, Verdict)]) -> Vec<Instruction> {
+fn tree(stretches: &[Stretch]) -> Vec<Instruction> {
     if let [(_, verdict)] = stretches {
         return leaf(verdict);
     }
-    let (smaller, greater) = stretches.split_at(stretches.len() / 2);
-    let pivot = greater[0].0;
+    if let Some(code) = Block::default().tree(stretches) {
+        return code;
+    }
+    let (pivot, smaller, greater) = halve(stretches);
     let (left, right) = (tree(smaller), tree(greater));
     let mut code = Vec::with_capacity(left.len() + right.len() + 2);
     // A conditional jump reaches 255 instructions, an unconditional one all.
@@ -84,6 +86,62 @@ fn tree(stretches: &[(u32, Verdict)]) -> Vec<Instruction> {
     code
 }
 // ANCHOR_END: tree
+
+/// The first number of the upper half, and both halves.
+fn halve(stretches: &[Stretch]) -> (u32, &[Stretch], &[Stretch]) {
+    let (smaller, greater) = stretches.split_at(stretches.len() / 2);
+    (greater[0].0, smaller, greater)
+}
+
+/// A tree that is small enough for its leaves to share their answers, which stand
+/// behind it: what the kernel has to check and to translate is half as long.
+#[derive(Default)]
+struct Block {
+    code: Vec<Instruction>,
+    /// Which branch leads to which answer, and whether it does so when it holds.
+    exits: Vec<(usize, bool, Answer)>,
+}
+
+impl Block {
+    /// `None` if a branch would have to lead farther than it can.
+    fn tree(mut self, stretches: &[Stretch]) -> Option<Vec<Instruction>> {
+        self.node(stretches)?;
+        let mut answers: Vec<_> = self.exits.iter().map(|(.., answer)| *answer).collect();
+        answers.sort_unstable();
+        answers.dedup();
+        let end = self.code.len();
+        for (at, holds, answer) in self.exits {
+            let place = end + answers.iter().position(|other| *other == answer)?;
+            let over = u8::try_from(place - at - 1).ok()?;
+            let branch = &mut self.code[at];
+            *if holds { &mut branch.jt } else { &mut branch.jf } = over;
+        }
+        self.code.extend(answers.into_iter().map(|answer| instruction(RETURN, answer)));
+        Some(self.code)
+    }
+
+    fn node(&mut self, stretches: &[Stretch]) -> Option<()> {
+        if let [(_, verdict)] = stretches {
+            self.code.extend(leaf(verdict));
+            return Some(());
+        }
+        let (pivot, smaller, greater) = halve(stretches);
+        let at = self.code.len();
+        self.code.push(branch(IF_NOT_LESS, pivot, 0, 0));
+        for (holds, half) in [(false, smaller), (true, greater)] {
+            match half {
+                [(_, Verdict::Always(answer))] => self.exits.push((at, holds, *answer)),
+                half => {
+                    if holds {
+                        self.code[at].jt = u8::try_from(self.code.len() - at - 1).ok()?;
+                    }
+                    self.node(half)?;
+                }
+            }
+        }
+        Some(())
+    }
+}
 
 fn leaf(verdict: &Verdict) -> Vec<Instruction> {
     let (rules, otherwise) = match verdict {

@@ -52,8 +52,12 @@ pub(super) enum Verdict {
     Depends(Vec<Rule>, Answer),
 }
 
+/// Neighbours with one verdict: the first number, and what happens to it and to all that
+/// follow, up to the next stretch.
+pub(super) type Stretch = (u32, Verdict);
+
 /// The verdicts of one architecture, by ascending first number; the first is 0.
-pub(super) type Stretches = Vec<(u32, Verdict)>;
+pub(super) type Stretches = Vec<Stretch>;
 
 /// The architectures of a list that can occur on this machine.
 pub(super) fn architectures(list: &LinuxSeccomp) -> Vec<Arch> {
