@@ -1,8 +1,8 @@
 //! The Docker API, spoken to whoever serves it.
 //!
 //! Where a daemon listens on the socket of this root, it is asked. Where none
-//! does, the same API is served from inside this process, over a socket pair:
-//! there is one code path, and no daemon is needed. A daemon that goes while it is
+//! does, the same API is served from inside this process, over a socket pair where a
+//! connection is to be taken over: there is one code path, and no daemon is needed. A daemon that goes while it is
 //! spoken to is no loss: what it did not get to read is asked for here.
 
 use std::io::{self, ErrorKind};
@@ -11,7 +11,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use axum::Router;
-use http_body_util::{BodyExt, Full, StreamBody};
+use axum::body::Body;
+use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Bytes, Frame, Incoming};
 use hyper::client::conn::http1;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, UPGRADE};
@@ -21,7 +22,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use crate::api::error::ErrorBody;
+use crate::api::{self, error::ErrorBody};
 use crate::store::socket;
 
 /// A refusal of the engine, with the exit code that it asks for.
@@ -76,7 +77,7 @@ impl Client {
         path: &str,
         body: Option<Vec<u8>>,
         upgrade: bool,
-    ) -> anyhow::Result<Response<Incoming>> {
+    ) -> anyhow::Result<Response<Body>> {
         let sent = match self.try_to_send(&method, path, body.clone(), upgrade).await {
             // There is another daemon by now, or there is none.
             Err(error) if was_not_heard(&error, &method) => {
@@ -100,10 +101,7 @@ impl Client {
         path: &str,
         body: Option<Vec<u8>>,
         upgrade: bool,
-    ) -> anyhow::Result<Response<Incoming>> {
-        let stream = self.stream().await?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(connection.with_upgrades());
+    ) -> anyhow::Result<Response<Body>> {
         let mut request = Request::builder().method(method).uri(path).header(HOST, "coracle");
         if upgrade {
             request = request.header(CONNECTION, "Upgrade").header(UPGRADE, "tcp");
@@ -111,8 +109,20 @@ impl Client {
         if body.is_some() {
             request = request.header(CONTENT_TYPE, "application/json");
         }
-        let body = Full::new(Bytes::from(body.unwrap_or_default()));
-        Ok(sender.send_request(request.body(body)?).await?)
+        let request = request.body(Body::from(body.unwrap_or_default()))?;
+        match self {
+            // What stays a request needs no connection within one process.
+            Self::Here(router) if !upgrade => Ok(api::answer(router.clone(), request).await),
+            _ => Ok(self.send_over(request).await?.map(Body::new)),
+        }
+    }
+
+    /// One request over a connection of its own, which it may take over.
+    async fn send_over(&self, request: Request<Body>) -> anyhow::Result<Response<Incoming>> {
+        let stream = self.stream().await?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection.with_upgrades());
+        Ok(sender.send_request(request).await?)
     }
 
     /// `PUT` of what comes through a channel.
@@ -135,7 +145,7 @@ impl Client {
         let response = sender.send_request(request).await.context("speak to the engine")?;
         match response.status() {
             status if status.is_success() => Ok(()),
-            status => Err(refusal(status, response).await.into()),
+            status => Err(refusal(status, response.map(Body::new)).await.into()),
         }
     }
 
@@ -154,7 +164,7 @@ impl Client {
             Self::Here(router) => router.clone(),
         };
         let (ours, theirs) = UnixStream::pair().context("create a socket pair")?;
-        tokio::spawn(crate::api::serve_connection(router, theirs, None));
+        tokio::spawn(api::serve_connection(router, theirs, None));
         Ok(ours)
     }
     // ANCHOR_END: stream
@@ -235,7 +245,7 @@ fn was_not_heard(error: &anyhow::Error, method: &Method) -> bool {
 }
 
 /// Reads what a refusal says.
-async fn refusal(status: StatusCode, response: Response<Incoming>) -> Refused {
+async fn refusal(status: StatusCode, response: Response<Body>) -> Refused {
     let bytes =
         response.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     match serde_json::from_slice::<ErrorBody>(&bytes) {

@@ -1,10 +1,13 @@
 //! `/containers`.
 
+use std::io;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{Request, Response, StatusCode};
 use bollard_stubs::models::{ContainerCreateBody, ContainerCreateResponse};
+use tokio::task::JoinSet;
 
 use super::detach::DetachKeys;
 use super::hijack::{self, MULTIPLEXED, RAW};
@@ -155,9 +158,14 @@ pub async fn wait(
 ) -> Result<Response<Body>> {
     let condition: Condition = params.text("condition").unwrap_or("not-running").parse()?;
     let waiter = wait::waiter(&app, &id, condition)?;
+    // It waits from now on, whenever the answer is read, and only as long as somebody
+    // may read it: what is left in the set is ended with it.
+    let mut waiting = JoinSet::new();
+    waiting.spawn(waiter.finish());
     let body = Body::from_stream(futures_once(async move {
-        let answer = waiter.finish().await;
-        Ok::<_, std::convert::Infallible>(serde_json::to_vec(&answer).expect("plain data"))
+        let ended = waiting.join_next().await.and_then(std::result::Result::ok);
+        let answer = ended.map(|ended| serde_json::to_vec(&ended).expect("plain data"));
+        answer.ok_or_else(|| io::Error::other("the waiting broke off"))
     }));
     Ok(Response::builder()
         .header("Content-Type", "application/json")

@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Request, Uri};
+use axum::http::{Request, Response, Uri};
 use axum::response::IntoResponse;
 use axum::routing::{delete, get, post};
 use hyper_util::rt::TokioIo;
@@ -100,6 +100,19 @@ async fn no_such_page(uri: Uri) -> Error {
     Error::not_found(format!("page not found: {}", uri.path()))
 }
 
+/// The answer to one request.
+pub async fn answer(router: Router, request: Request<Body>) -> Response<Body> {
+    let mut response = match versions::without_version(request) {
+        Ok(request) => match router.oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        },
+        Err(refused) => refused.into_response(),
+    };
+    versions::sign(&mut response);
+    response
+}
+
 /// Serves one connection until it ends, or becomes a raw stream.
 ///
 /// `busy` counts requests that wait for their answer.
@@ -111,12 +124,7 @@ where
         let (router, busy) = (router.clone(), busy.clone());
         async move {
             let _busy = busy.map(Busy::one_more);
-            let mut response = match versions::without_version(request.map(Body::new)) {
-                Ok(request) => router.oneshot(request).await?,
-                Err(refused) => refused.into_response(),
-            };
-            versions::sign(&mut response);
-            Ok::<_, Infallible>(response)
+            Ok::<_, Infallible>(answer(router, request.map(Body::new)).await)
         }
     });
     let _ = hyper::server::conn::http1::Builder::new()

@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
+use axum::body::Body;
 use bollard_stubs::models::ContainerInspectResponse;
 use clap::Args;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use hyper::upgrade::Upgraded;
 use hyper::{Method, Response};
 use namespaces::Size;
@@ -249,7 +249,7 @@ struct With {
     id: String,
     wiring: Wiring,
     connection: Upgraded,
-    end: Response<Incoming>,
+    end: Response<Body>,
     signals: Vec<Task>,
 }
 

@@ -36,7 +36,7 @@ pub mod volumes;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::client::Client;
 use crate::daemon::DaemonArgs;
@@ -136,20 +136,15 @@ pub enum Command {
     /// Show what there is, and what it runs on.
     Info(about::AboutArgs),
     /// Do something with containers.
-    #[command(subcommand)]
-    Container(nouns::ContainerCommand),
+    Container(Noun<nouns::ContainerCommand>),
     /// Do something with images.
-    #[command(subcommand)]
-    Image(nouns::ImageCommand),
+    Image(Noun<nouns::ImageCommand>),
     /// Look at everything, and clean up.
-    #[command(subcommand)]
-    System(nouns::SystemCommand),
+    System(Noun<nouns::SystemCommand>),
     /// Create, list and remove networks, and put containers on them.
-    #[command(subcommand)]
-    Network(networks::NetworkCommand),
+    Network(Noun<networks::NetworkCommand>),
     /// Create, list and remove volumes.
-    #[command(subcommand)]
-    Volume(volumes::VolumeCommand),
+    Volume(Noun<volumes::VolumeCommand>),
     /// Show what happens, as it happens.
     Events(events::EventsArgs),
     /// Serve the Docker API on a socket, for docker and other clients.
@@ -163,12 +158,22 @@ pub enum Command {
     },
 }
 
+/// What there can be commands about. Like a command's flags, its commands are built
+/// only when it is asked for.
+#[derive(Debug, Args)]
+pub struct Noun<C: Subcommand> {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: C,
+}
+
 impl Command {
     /// The exit code of what the engine refuses. That of `run` must not be taken for
     /// the program's.
     pub fn exit_code_of_refusals(&self) -> u8 {
         match self {
-            Command::Run(_) | Command::Container(nouns::ContainerCommand::Run(_)) => 125,
+            Command::Run(_)
+            | Command::Container(Noun { command: nouns::ContainerCommand::Run(_) }) => 125,
             _ => 1,
         }
     }
@@ -207,11 +212,11 @@ pub async fn dispatch(command: Command, client: Client, root: &Path) -> anyhow::
         Command::History(args) => image_list::history(&client, args).await,
         Command::Version(args) => about::version(&client, args).await,
         Command::Info(args) => about::info(&client, args).await,
-        Command::Container(command) => nouns::container(client, command, root).await,
-        Command::Image(command) => nouns::image(&client, command).await,
-        Command::System(command) => nouns::system(&client, command).await,
-        Command::Network(command) => networks::network(&client, command).await,
-        Command::Volume(command) => volumes::volume(&client, command).await,
+        Command::Container(noun) => nouns::container(client, noun.command, root).await,
+        Command::Image(noun) => nouns::image(&client, noun.command).await,
+        Command::System(noun) => nouns::system(&client, noun.command).await,
+        Command::Network(noun) => networks::network(&client, noun.command).await,
+        Command::Volume(noun) => volumes::volume(&client, noun.command).await,
         Command::Events(args) => events::events(&client, args).await,
         Command::Daemon(_) => unreachable!("main serves it before there is a client"),
         Command::Doctor => Ok(doctor::doctor(root)),

@@ -20,6 +20,7 @@ use crate::engine::spec::pairs;
 
 /// What can be done with networks.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum NetworkCommand {
     /// Create a network.
     Create(CreateArgs),

@@ -18,6 +18,7 @@ use crate::client::Client;
 
 /// What can be done with containers.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum ContainerCommand {
     /// Create a container from an image, and run a program in it.
     Run(Box<run::RunArgs>),
@@ -67,6 +68,7 @@ pub enum ContainerCommand {
 
 /// What can be done with images.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum ImageCommand {
     /// Download an image from a registry.
     Pull(images::PullArgs),
@@ -88,6 +90,7 @@ pub enum ImageCommand {
 
 /// What concerns everything.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum SystemCommand {
     /// Show how much room everything takes.
     Df(df::DfArgs),

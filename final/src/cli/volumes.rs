@@ -15,6 +15,7 @@ use crate::engine::spec::pairs;
 
 /// What can be done with volumes.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum VolumeCommand {
     /// Create a volume.
     Create(CreateArgs),

@@ -1,5 +1,6 @@
 //! Waiting for a container's end.
 
+use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -98,23 +99,24 @@ impl Waiter {
         stream: impl Future<Output = Option<UnixStream>>,
     ) -> Option<State> {
         let path = self.container.dir.path().to_owned();
-        let gone = async {
-            while path.exists() {
-                tokio::time::sleep(LOOK).await;
-            }
-        };
-        tokio::pin!(gone);
         let connected = tokio::select! {
             stream = stream => stream,
-            () = &mut gone => None,
+            () = until_gone(&path) => None,
         };
         let heard = match connected {
             Some(stream) => hear(stream, Condition::Removed).await,
             None => None,
         };
         let last = heard.or_else(|| self.container.state().ok().filter(|_| path.exists()));
-        gone.await;
+        until_gone(&path).await;
         last.or_else(|| self.before.take())
+    }
+}
+
+/// Until there is no such folder.
+async fn until_gone(path: &Path) {
+    while path.exists() {
+        tokio::time::sleep(LOOK).await;
     }
 }
 

@@ -10,12 +10,12 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
+use axum::body::Body;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use clap::Args;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use hyper::{Method, Response};
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
@@ -83,7 +83,7 @@ fn address(container: &str, path: &str) -> String {
     format!("/containers/{}/archive?path={}", encode(container), encode(path))
 }
 
-fn stat_in(response: &Response<Incoming>) -> Result<PathStat> {
+fn stat_in(response: &Response<Body>) -> Result<PathStat> {
     let header = response.headers().get(STAT).context("the engine did not tell what is there")?;
     let json = STANDARD.decode(header).context("understand the engine's answer")?;
     serde_json::from_slice(&json).context("understand the engine's answer")
