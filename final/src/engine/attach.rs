@@ -55,11 +55,29 @@ pub fn connect(
         let mut all = containers.pending.lock().expect("no holder of this lock panics");
         all.entry(container.record.id.clone()).or_default().push(pending);
     }
-    Ok(async {
-        let stream = receiver.await.ok()?;
-        stream.set_nonblocking(true).ok()?;
-        tokio::net::UnixStream::from_std(stream).ok()
-    })
+    Ok(arrival(receiver))
+}
+
+/// Connects to the shim of a container that runs; `None` if it does not.
+pub fn connect_now(
+    container: &Container,
+    wish: Wish,
+) -> Result<Option<impl Future<Output = Option<tokio::net::UnixStream>> + Send + 'static>> {
+    let (sender, receiver) = oneshot::channel();
+    if !container.state()?.is_alive() {
+        return Ok(None);
+    }
+    match (Pending { wish, sender }).connect(&container.dir) {
+        // It has ended in between.
+        Err(_) if !container.state()?.is_alive() => Ok(None),
+        connected => connected.map(|()| Some(arrival(receiver))),
+    }
+}
+
+async fn arrival(receiver: oneshot::Receiver<UnixStream>) -> Option<tokio::net::UnixStream> {
+    let stream = receiver.await.ok()?;
+    stream.set_nonblocking(true).ok()?;
+    tokio::net::UnixStream::from_std(stream).ok()
 }
 
 /// `attach`: the streams of a container that runs, or will.

@@ -70,12 +70,14 @@ const LOOK: Duration = Duration::from_millis(20);
 pub fn waiter(engine: &Engine, id: &str, condition: Condition) -> Result<Waiter> {
     let container = engine.containers.find(id)?;
     let before = container.state()?;
-    let stream: Option<std::pin::Pin<Box<dyn Future<Output = _> + Send>>> =
-        if condition == Condition::NotRunning && !before.is_alive() {
-            None
-        } else {
-            Some(Box::pin(attach::connect(&engine.containers, &container, Wish::Wait)?))
-        };
+    let stream: Option<std::pin::Pin<Box<dyn Future<Output = _> + Send>>> = match condition {
+        // One that has just ended is not to be started again before it has.
+        Condition::NotRunning => match attach::connect_now(&container, Wish::Wait)? {
+            Some(stream) => Some(Box::pin(stream)),
+            None => None,
+        },
+        _ => Some(Box::pin(attach::connect(&engine.containers, &container, Wish::Wait)?)),
+    };
     Ok(Waiter { container, condition, before: Some(before), stream })
 }
 
