@@ -155,17 +155,25 @@ impl Unpacker<'_> {
     fn attributes(&self, entry: &mut tar::Entry<impl Read>) -> Result<Attributes> {
         let wrong = |error: io::Error| Error::new(format!("read the archive: {error}"));
         let header = entry.header();
-        let id = |id: io::Result<u64>| id.map_err(wrong).map(|id| id as u32);
+        let fields = header.as_old();
+        let number = |field: &[u8], number: io::Result<u64>| match is_blank(field) {
+            true => Ok(0),
+            false => number.map_err(wrong),
+        };
         let owner = match (self.options.keep_owner, self.options.owner) {
             (true, _) => None,
             (false, Some(owner)) => Some(owner),
-            (false, None) => Some((id(header.uid())?, id(header.gid())?)),
+            (false, None) => Some((
+                number(&fields.uid, header.uid())? as u32,
+                number(&fields.gid, header.gid())? as u32,
+            )),
         };
-        let mode = Mode::from_bits_truncate(header.mode().map_err(wrong)? & 0o7777);
+        let mode = number(&fields.mode, header.mode().map(u64::from))? as u32 & 0o7777;
+        let mode = Mode::from_bits_truncate(mode);
         let mut attributes = Attributes {
             mode,
             owner,
-            mtime: header.mtime().map_err(wrong)? as i64,
+            mtime: number(&fields.mtime, header.mtime())? as i64,
             xattrs: vec![],
         };
         for record in entry.pax_extensions().map_err(wrong)?.into_iter().flatten() {
@@ -246,6 +254,11 @@ impl Unpacker<'_> {
             let _ = utimensat(&parent, name, &time, &time, UtimensatFlags::NoFollowSymlink);
         }
     }
+}
+
+/// Some libraries leave a number out that they were not given: it is 0.
+fn is_blank(field: &[u8]) -> bool {
+    field.iter().all(|byte| matches!(byte, 0 | b' '))
 }
 
 /// A new file, whose attributes are set when its bytes are there. All of that is done
