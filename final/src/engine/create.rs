@@ -34,6 +34,9 @@ pub fn create(
     restart::check_policy(&host)?;
     modes::check(&config, &host)?;
     let wanted = config.image.clone().unwrap_or_default();
+    if wanted.is_empty() {
+        return Err(Error::bad_parameter("no image specified"));
+    }
     let image = engine.images.find(&wanted)?;
     warnings.extend(check_platform(&image, &wanted, platform)?);
     complete(&mut config, &image.config.config);
@@ -149,6 +152,14 @@ impl Making<'_> {
         let volumes = self.engine.volumes.resolve(&self.record, more, &image.config.config)?;
         let partners = modes::partners(&self.record.host_config, &self.engine.containers)?;
         self.record.mounts = volumes.points.clone();
+        // Not before: another container's volumes go before the image's.
+        let wanted = &image.config.config.volumes;
+        if !wanted.is_empty() {
+            let known = self.record.config.volumes.get_or_insert_default();
+            known.extend(wanted.iter().cloned());
+            known.sort();
+            known.dedup();
+        }
         let (network, files) = instructions::network(&self.record, self.engine)?;
         let cgroup = cgroup_path(&self.record);
         let spec = spec::spec(&self.record, &cgroup, volumes.mounts.clone(), files)?;

@@ -57,7 +57,7 @@ fn summary(image: &Image, filters: &Filters) -> Json {
         "Size": image.size,
         "SharedSize": -1,
         "Containers": -1,
-        "Labels": image.config.config.labels,
+        "Labels": Some(&image.config.config.labels).filter(|labels| !labels.is_empty()),
     })
 }
 

@@ -87,7 +87,9 @@ impl Places {
             ip_address: text(place.map(|(_, lease)| lease.address.to_string())),
             ip_prefix_len: Some(place.map_or(0, |(on, _)| on.subnet.prefix.into())),
             mac_address: text(
-                place.map(|(_, lease)| network::hardware_address(lease.hardware_address())),
+                place
+                    .map(|(_, lease)| network::hardware_address(lease.hardware_address()))
+                    .or(asked.mac_address.clone()),
             ),
             ipv6_gateway: text(None),
             global_ipv6_address: text(None),

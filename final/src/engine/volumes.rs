@@ -120,6 +120,14 @@ impl Volumes {
 
     /// Makes a volume, or finds the one that has this name.
     pub fn create(&self, request: VolumeCreateRequest) -> Result<ApiVolume> {
+        let driver = request.driver.clone().unwrap_or_default();
+        if !matches!(&*driver, "" | LOCAL) {
+            let name = request.name.unwrap_or_default();
+            return Err(Error::not_found(format!(
+                "create {name}: error looking up volume plugin {driver}: plugin \"{driver}\" not \
+                 found: this engine has the driver \"{LOCAL}\" only"
+            )));
+        }
         let volumes = self.open()?;
         let known = self.names(&volumes)?;
         let record = volumes.create(&NewVolume {

@@ -16,12 +16,12 @@ pub enum Ordered {
 }
 
 impl Ordered {
-    /// Replaces a member of an object, where it is.
+    /// Replaces a member of an object where it is, or adds it at the end.
     pub fn set(&mut self, name: &str, value: Ordered) {
-        if let Ordered::Object(members) = self
-            && let Some(member) = members.iter_mut().find(|(known, _)| known == name)
-        {
-            member.1 = value;
+        let Ordered::Object(members) = self else { return };
+        match members.iter_mut().find(|(known, _)| known == name) {
+            Some(member) => member.1 = value,
+            None => members.push((name.to_owned(), value)),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use bollard_stubs::models::{IpamConfig, NetworkCreateRequest};
 use networking::{Subnet, Wanted, Wishes};
 
+use super::places::means_something;
 use super::{Found, Networks};
 use crate::engine::error::{Error, Result};
 use crate::store::now;
@@ -53,11 +54,9 @@ fn wanted(request: NetworkCreateRequest) -> Result<Wanted> {
             "operation is not permitted on predefined {name} network"
         )));
     }
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
-    if !name.starts_with(|c: char| c.is_ascii_alphanumeric()) || !name.chars().all(plain) {
-        return Err(bad(format!(
-            "invalid network name \"{name}\": only [a-zA-Z0-9][a-zA-Z0-9_.-]* are allowed"
-        )));
+    // A name is no file's here, nor Docker's.
+    if name.trim().is_empty() || name.contains(|c: char| c == '/' || c.is_control()) {
+        return Err(bad(format!("invalid network name \"{name}\": it is empty, or has a slash")));
     }
     match request.driver.as_deref().unwrap_or("") {
         "" | "bridge" | "default" => {}
@@ -194,11 +193,12 @@ fn options(wanted: &mut Wanted, options: HashMap<String, String>) -> Result<()> 
                     return Err(wrong(key, value));
                 }
             }
-            _ => {
+            key if means_something(key) => {
                 return Err(Error::bad_parameter(format!(
                     "unknown option {key} of the bridge driver"
                 )));
             }
+            _ => {}
         }
     }
     wanted.wishes.options = options.into_iter().collect();
@@ -238,6 +238,7 @@ mod tests {
             serde_json::json!({ "Name": "host" }),
             serde_json::json!({ "Name": "a b" }),
             serde_json::json!({ "Name": "" }),
+            serde_json::json!({ "Name": "a/b" }),
             serde_json::json!({ "Name": "a", "Driver": "overlay" }),
             serde_json::json!({ "Name": "a", "EnableIPv6": true }),
             serde_json::json!({ "Name": "a", "IPAM": ipam(serde_json::json!({ "Subnet": "10.9.0.5/16" })) }),
@@ -245,21 +246,24 @@ mod tests {
             serde_json::json!({ "Name": "a", "IPAM": ipam(serde_json::json!({ "Gateway": "10.9.0.1" })) }),
             serde_json::json!({ "Name": "a", "Options": option("com.docker.network.driver.mtu", "9") }),
             serde_json::json!({ "Name": "a", "Options": option("foo", "bar") }),
+            serde_json::json!({ "Name": "a", "Options": option("com.docker.network.foo", "bar") }),
         ];
         insta::assert_snapshot!(asked.map(ask).join("\n"), @r#"
         a None None range None mtu None apart false
         a Some("10.9.0.0/16") Some(10.9.0.7) range Some("10.9.1.0/24") mtu None apart false
         a None None range None mtu Some(1400) apart true
         Forbidden: operation is not permitted on predefined host network
-        BadParameter: invalid network name "a b": only [a-zA-Z0-9][a-zA-Z0-9_.-]* are allowed
-        BadParameter: invalid network name "": only [a-zA-Z0-9][a-zA-Z0-9_.-]* are allowed
+        a b None None range None mtu None apart false
+        BadParameter: invalid network name "": it is empty, or has a slash
+        BadParameter: invalid network name "a/b": it is empty, or has a slash
         NotFound: plugin "overlay" not found
         BadParameter: IPv6 in networks (--ipv6) is not supported by this engine
         BadParameter: invalid subnet 10.9.0.5/16: it should be 10.9.0.0/16
         BadParameter: invalid subnet fd00::/64: this engine's networks speak IPv4
         BadParameter: every ip-range or gateway must have a corresponding subnet
         BadParameter: failed to parse com.docker.network.driver.mtu value: 9
-        BadParameter: unknown option foo of the bridge driver
+        a None None range None mtu None apart false
+        BadParameter: unknown option com.docker.network.foo of the bridge driver
         "#);
     }
 }

@@ -190,7 +190,8 @@ fn wishes(settings: &EndpointSettings) -> Result<Place> {
                     networks that you make"
             .into());
     }
-    if let Some(option) = settings.driver_opts.iter().flatten().map(|(key, _)| key).min() {
+    let options = settings.driver_opts.iter().flatten().map(|(key, _)| key);
+    if let Some(option) = options.filter(|key| means_something(key)).min() {
         return bad(format!("unknown option {option} of the bridge driver's endpoint"));
     }
     let ipam = settings.ipam_config.clone().unwrap_or_default();
@@ -214,6 +215,12 @@ fn wishes(settings: &EndpointSettings) -> Result<Place> {
     };
     let priority = settings.gw_priority.unwrap_or(0);
     Ok(Place { address, mac, priority, ..Place::default() })
+}
+
+/// An option that Docker's own drivers know. Any other is kept, and means nothing, as
+/// with Docker: people leave notes for themselves there.
+pub fn means_something(option: &str) -> bool {
+    option.starts_with("com.docker.network.")
 }
 
 /// Six bytes, of one interface: the lowest bit of the first is for groups.
