@@ -1,8 +1,6 @@
 //! The API as other clients than our own speak it: over a socket, byte by byte.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::net::UnixStream;
-use std::process::Child;
+use std::io::Read;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -12,8 +10,25 @@ use testkit::{Needs, wait_until};
 #[allow(dead_code, reason = "shared with other tests")]
 mod engine;
 
-use engine::Engine;
+#[path = "clients/daemon.rs"]
+mod daemon;
+#[path = "clients/shapes.rs"]
+mod shapes;
+#[path = "clients/streams.rs"]
+mod streams;
 
+use daemon::{Daemon, UPGRADE, head};
+use shapes::*;
+use streams::*;
+
+const NETWORK: &[Needs] = &[Needs::Root, Needs::Overlay, Needs::Network];
+const REGISTRY: &[Needs] = &[
+    Needs::Root,
+    Needs::Overlay,
+    Needs::Program("docker-registry"),
+    Needs::Program("skopeo"),
+    Needs::Program("busybox"),
+];
 const ROOT: &[Needs] = &[Needs::Root, Needs::Overlay];
 
 fn main() {
@@ -29,101 +44,18 @@ fn main() {
         ROOT output_comes_when_the_head_of_the_answer_was_read,
         ROOT output_is_a_body_for_who_asks_for_no_upgrade,
         ROOT info_tells_what_clients_look_for,
+        ROOT a_start_says_how_the_output_of_an_exec_comes,
+        ROOT attach_tells_what_was_said_and_ends_if_no_stream_is_wanted,
+        ROOT who_waits_for_one_that_ends_this_moment_is_told,
+        ROOT a_log_up_to_nothing_is_the_whole_log,
+        ROOT a_stream_is_called_by_the_name_that_the_client_knows,
+        ROOT a_page_or_a_method_that_is_not_there_is_not_found,
+        ROOT a_program_without_a_terminal_may_be_told_a_size,
+        ROOT an_archive_without_owners_is_roots,
+        NETWORK a_hardware_address_is_told_before_the_start_and_kept,
+        REGISTRY an_image_is_told_as_the_client_knows_it,
     ])
 }
-
-/// An engine that listens.
-struct Daemon {
-    engine: Engine,
-    process: Child,
-}
-
-impl Daemon {
-    fn start() -> Self {
-        let engine = Engine::new();
-        let process = engine.command(&["daemon"]).spawn().expect("start the daemon");
-        let daemon = Self { engine, process };
-        let up = || UnixStream::connect(daemon.socket()).is_ok();
-        assert!(wait_until(Duration::from_secs(20), up), "the daemon does not listen");
-        // The built-in image, made of this machine's programs.
-        assert_eq!(daemon.ask("POST", "/images/create?fromImage=host", Value::Null).0, 200);
-        daemon
-    }
-
-    fn socket(&self) -> std::path::PathBuf {
-        self.engine.root.path().join("run/coracle.sock")
-    }
-
-    /// Sends a request, and leaves its answer to be read.
-    fn send(&self, method: &str, path: &str, more: &str, body: &Value) -> UnixStream {
-        let mut stream = UnixStream::connect(self.socket()).unwrap();
-        let body = if body.is_null() { String::new() } else { body.to_string() };
-        let head = format!(
-            "{method} /v1.43{path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
-             Content-Length: {}\r\n{more}\r\n",
-            body.len()
-        );
-        stream.write_all((head + &body).as_bytes()).unwrap();
-        stream
-    }
-
-    /// The status and the body of an answer.
-    fn ask(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
-        let stream = self.send(method, path, "Connection: close\r\n", &body);
-        let (status, head, mut rest) = head(stream);
-        let mut text = String::new();
-        rest.read_to_string(&mut text).unwrap();
-        if head.contains("transfer-encoding: chunked") {
-            text = text.split("\r\n").skip(1).step_by(2).collect();
-        }
-        (status, serde_json::from_str(&text).unwrap_or(Value::Null))
-    }
-
-    /// Ends it, and looks at what it leaves.
-    #[track_caller]
-    fn end(mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
-        self.engine.assert_nothing_left();
-    }
-
-    /// A container that runs this.
-    fn container(&self, words: &[&str]) -> String {
-        let body = json!({ "Image": "host", "Cmd": words,
-            "HostConfig": { "NetworkMode": "none", "CgroupParent": self.engine.word } });
-        let (status, answer) = self.ask("POST", "/containers/create", body);
-        assert_eq!(status, 201, "{answer}");
-        answer["Id"].as_str().unwrap().to_owned()
-    }
-
-    /// An exec in a container that runs.
-    fn exec(&self, container: &str, words: &[&str]) -> String {
-        let body = json!({ "Cmd": words, "AttachStdout": true, "AttachStderr": true });
-        let (status, answer) = self.ask("POST", &format!("/containers/{container}/exec"), body);
-        assert_eq!(status, 201, "{answer}");
-        answer["Id"].as_str().unwrap().to_owned()
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// The status, the head in small letters, and what follows.
-fn head(stream: UnixStream) -> (u16, String, BufReader<UnixStream>) {
-    let mut stream = BufReader::new(stream);
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") {
-        assert_ne!(stream.read_line(&mut head).unwrap(), 0, "{head}");
-    }
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    (status, head.to_lowercase(), stream)
-}
-
-const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: tcp\r\n";
 
 fn what_says_nothing_in_particular_is_taken() {
     let daemon = Daemon::start();

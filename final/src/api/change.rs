@@ -7,9 +7,8 @@ use axum::http::StatusCode;
 use bollard_stubs::models::ContainerUpdateBody;
 use serde_json::{Value, json};
 
-use super::containers::parse;
 use super::params::Params;
-use super::{App, blocking};
+use super::{App, blocking, words};
 use crate::engine::error::{Error, Result};
 use crate::engine::{rename as names, update as limits};
 
@@ -29,13 +28,13 @@ pub async fn update(
     Path(id): Path<String>,
     body: Bytes,
 ) -> Result<Json<Value>> {
-    let value: Value = parse(&body)?;
+    let value: Value = words::parse(&["HostConfig"], &body)?;
     if let Some(policy) = value["RestartPolicy"]["Name"].as_str()
         && !["", "no", "always", "unless-stopped", "on-failure"].contains(&policy)
     {
         return Err(Error::bad_parameter(format!("invalid restart policy '{policy}'")));
     }
-    let body: ContainerUpdateBody = parse(&body)?;
+    let body: ContainerUpdateBody = words::parse(&["HostConfig"], &body)?;
     let warnings = blocking(move || limits::update(&app, &id, body)).await?;
     // Docker's empty list is none.
     let warnings = (!warnings.is_empty()).then_some(warnings);

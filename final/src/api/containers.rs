@@ -5,15 +5,13 @@ use std::io;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{Request, Response, StatusCode};
+use axum::http::{Response, StatusCode};
 use bollard_stubs::models::{ContainerCreateBody, ContainerCreateResponse};
 use tokio::task::JoinSet;
 
-use super::detach::DetachKeys;
-use super::hijack::{self, MULTIPLEXED, RAW};
+use super::hijack;
 use super::params::Params;
 use super::{App, blocking, words};
-use crate::engine::attach::{self, Streams};
 use crate::engine::create::create as create_container;
 use crate::engine::error::{Error, Result};
 use crate::engine::wait::{self, Condition};
@@ -26,7 +24,7 @@ pub async fn create(
     params: Params,
     body: axum::body::Bytes,
 ) -> Result<(StatusCode, Json<ContainerCreateResponse>)> {
-    let body: ContainerCreateBody = words::parse(&body)?;
+    let body: ContainerCreateBody = words::parse_creation(&body)?;
     let name = params.text("name").map(str::to_owned);
     let platform = params.text("platform").map(str::to_owned);
     let (id, warnings) =
@@ -136,7 +134,11 @@ pub async fn resize(
 
 /// `h` and `w`, in characters.
 pub fn size(params: &Params) -> Result<(u16, u16)> {
-    Ok((params.number("h")?.unwrap_or(24), params.number("w")?.unwrap_or(80)))
+    let given = |name| {
+        let missing = || Error::bad_parameter(format!("{name} is missing: how large is it?"));
+        params.number(name)?.ok_or_else(missing)
+    };
+    Ok((given("h")?, given("w")?))
 }
 
 /// `DELETE /containers/{id}`
@@ -178,30 +180,6 @@ fn futures_once<T>(item: impl Future<Output = T>) -> impl futures_util::Stream<I
     futures_util::stream::once(item)
 }
 
-/// `POST /containers/{id}/attach`
-pub async fn attach(
-    State(app): State<App>,
-    Path(id): Path<String>,
-    params: Params,
-    request: Request<Body>,
-) -> Result<Response<Body>> {
-    let streams = Streams {
-        stdin: params.flag("stdin"),
-        stdout: params.flag("stdout"),
-        stderr: params.flag("stderr"),
-    };
-    let container = app.containers.find(&id)?;
-    let content_type = if container.record.tty() { RAW } else { MULTIPLEXED };
-    let keys = DetachKeys::parse(params.text("detachKeys").unwrap_or_default());
-    let keys = keys.map_err(|why| Error::bad_parameter(format!("Invalid detach keys: {why}")))?;
-    let stream = attach::attach(&app, &container, streams)?;
-    let detach = (container.record.tty() && streams.stdin).then(|| hijack::Detach {
-        keys,
-        tell: Box::new(move || app.events.tell_container(&container.dir, "detach", &[])),
-    });
-    Ok(hijack::hijack(request, content_type, detach, stream))
-}
-
 /// `GET /containers/{id}/logs`
 pub async fn logs(
     State(app): State<App>,
@@ -214,17 +192,22 @@ pub async fn logs(
         stderr: params.flag("stderr"),
         timestamps: params.flag("timestamps"),
         since: params.text("since").map(events::parse_time).transpose()?,
-        until: params.text("until").map(events::parse_time).transpose()?,
+        // Libraries that leave out nothing write 0 for none.
+        until: params
+            .text("until")
+            .filter(|until| *until != "0")
+            .map(events::parse_time)
+            .transpose()?,
         tail: params.text("tail").filter(|tail| *tail != "all").and_then(|tail| tail.parse().ok()),
     };
     if !options.stdout && !options.stderr {
-        return Err(Error::bad_parameter("you must choose at least one stream: stdout or stderr"));
+        return Err(Error::bad_parameter("Bad parameters: you must choose at least one stream"));
     }
     let container = app.containers.find(&id)?;
     if !container.record.keeps_log() {
         return Err(Error::system("configured logging driver does not support reading"));
     }
-    let content_type = if container.record.tty() { RAW } else { MULTIPLEXED };
+    let content_type = hijack::content_type(container.record.tty(), &params);
     let (sender, receiver) = tokio::sync::mpsc::channel(8);
     tokio::task::spawn_blocking(move || {
         logs::send(&container, &options, &|chunk| sender.blocking_send(chunk).is_ok())

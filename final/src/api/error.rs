@@ -36,6 +36,7 @@ impl IntoResponse for Error {
             Kind::Forbidden => StatusCode::FORBIDDEN,
             Kind::NotFound => StatusCode::NOT_FOUND,
             Kind::Conflict => StatusCode::CONFLICT,
+            Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             // It has no body, by RFC 9110.
             Kind::NotModified => return StatusCode::NOT_MODIFIED.into_response(),
             // A program that is not there or cannot be run is the asker's mistake.

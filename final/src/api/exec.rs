@@ -12,11 +12,11 @@ use bollard_stubs::models::{ExecConfig, ExecStartConfig};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
-use super::containers::{parse, size};
+use super::containers::size;
 use super::detach::DetachKeys;
-use super::hijack::{self, MULTIPLEXED, RAW};
+use super::hijack;
 use super::params::Params;
-use super::{App, blocking, words};
+use super::{App, blocking, framing, words};
 use crate::engine::error::{Error, Result};
 
 /// The query by which our own client asks to be refused by a status.
@@ -28,7 +28,7 @@ pub async fn create(
     Path(id): Path<String>,
     body: axum::body::Bytes,
 ) -> Result<(StatusCode, Json<Value>)> {
-    let config: ExecConfig = words::parse(&body)?;
+    let config: ExecConfig = words::parse(&["ExecOptions"], &body)?;
     let id = blocking(move || app.execs.create(&app.containers.find(&id)?, config)).await?;
     Ok((StatusCode::CREATED, Json(json!({ "Id": id }))))
 }
@@ -37,12 +37,13 @@ pub async fn create(
 pub async fn start(
     State(app): State<App>,
     Path(id): Path<String>,
+    params: Params,
     request: Request<Body>,
 ) -> Result<Response<Body>> {
     let (head, body) = request.into_parts();
     let body =
         body.collect().await.map_err(|_| Error::bad_parameter("the request's body broke off"))?;
-    let config: ExecStartConfig = parse(&body.to_bytes())?;
+    let config: ExecStartConfig = words::parse(&["ExecStart"], &body.to_bytes())?;
     let detach = config.detach.unwrap_or(false);
     let plain = head.uri.query().is_some_and(|query| query.split('&').any(|one| one == REFUSE));
     let keys = app.execs.detach_keys(&id)?;
@@ -61,8 +62,12 @@ pub async fn start(
     });
     let (tty, stream) = started.await?;
     let Some(stream) = stream else { return Ok(StatusCode::OK.into_response()) };
-    let content_type = if tty { RAW } else { MULTIPLEXED };
-    let stream = async move { tokio::net::UnixStream::from_std(stream).ok() };
+    let as_terminal = config.tty.unwrap_or(false);
+    let content_type = hijack::content_type(as_terminal, &params);
+    let stream = async move {
+        let stream = tokio::net::UnixStream::from_std(stream).ok()?;
+        framing::reframe(stream, !tty, !as_terminal).ok()
+    };
     let detach = tty.then_some(hijack::Detach { keys, tell });
     Ok(hijack::hijack(Request::from_parts(head, Body::empty()), content_type, detach, stream))
 }

@@ -21,6 +21,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::detach::DetachKeys;
+use super::params::Params;
 use crate::runtime::unread_by_peer;
 
 /// How long a client may take to read the head of an answer.
@@ -30,6 +31,11 @@ const PATIENCE: Duration = Duration::from_millis(100);
 pub const RAW: &str = "application/vnd.docker.raw-stream";
 /// The content type of a stream without: frames of an 8-byte header and a payload.
 pub const MULTIPLEXED: &str = "application/vnd.docker.multiplexed-stream";
+
+/// What a stream is called: before 1.42 there was one name for both.
+pub fn content_type(tty: bool, params: &Params) -> &'static str {
+    if tty || params.before("1.42") { RAW } else { MULTIPLEXED }
+}
 
 /// What is read at once.
 const CHUNK: usize = 64 * 1024;

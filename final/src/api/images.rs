@@ -5,19 +5,19 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{Response, StatusCode};
 use bollard_stubs::models::ImageDeleteResponseItem;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::params::Params;
 use super::{App, blocking};
 use crate::engine::error::{Error, Result};
 use crate::engine::worker::error_line;
-use crate::engine::{image_listing, image_removal};
+use crate::engine::{distribution, image_listing, image_removal};
 use crate::shape::{self, Ordered};
 
 /// `POST /images/create`: a pull, told in lines of JSON.
 ///
 /// The status is that of the beginning: an image that is not there is a 404 as long
-/// as nothing else was said.
+/// as nothing was said but its name.
 pub async fn pull(State(app): State<App>, params: Params) -> Result<Response<Body>> {
     let image = params
         .text("fromImage")
@@ -37,11 +37,15 @@ pub async fn pull(State(app): State<App>, params: Params) -> Result<Response<Bod
             let _ = sender.blocking_send(Err(error));
         }
     });
-    let first = match receiver.recv().await {
-        Some(Err(error)) => return Err(error),
-        Some(Ok(line)) => line,
-        None => Vec::new(),
-    };
+    // The name is told before the registry is asked: that alone is no beginning.
+    let mut first = Vec::new();
+    for _ in 0..2 {
+        match receiver.recv().await {
+            Some(Err(error)) => return Err(error),
+            Some(Ok(line)) => first.extend(line),
+            None => break,
+        }
+    }
     let rest = futures_util::stream::unfold(receiver, |mut receiver| async {
         let line = receiver.recv().await?.unwrap_or_else(|error| error_line(&error));
         Some((line, receiver))
@@ -59,6 +63,9 @@ pub async fn list(State(app): State<App>, params: Params) -> Result<Json<Ordered
     let filters = params.filters()?;
     let mut found = blocking(move || image_listing::images(&app, &filters)).await?;
     add_virtual_size(&params, &mut found);
+    if params.before("1.43") {
+        found.iter_mut().for_each(name_the_nameless);
+    }
     Ok(Json(shape::complete_all("ImageSummary", &found)))
 }
 
@@ -69,13 +76,22 @@ pub fn add_virtual_size(params: &Params, images: &mut [Value]) {
     }
 }
 
+/// Older clients look at the first name without asking whether there is one.
+fn name_the_nameless(image: &mut Value) {
+    let is_empty = |list: &Value| list.as_array().is_none_or(Vec::is_empty);
+    if is_empty(&image["RepoTags"]) && is_empty(&image["RepoDigests"]) {
+        image["RepoTags"] = json!(["<none>:<none>"]);
+        image["RepoDigests"] = json!(["<none>@<none>"]);
+    }
+}
+
 /// `GET /images/{name}/json` and `GET /images/{name}/history`; a name may have slashes.
 pub async fn show(
     State(app): State<App>,
     Path(path): Path<String>,
     params: Params,
 ) -> Result<Json<Ordered>> {
-    let Some((name, what)) = path.rsplit_once('/') else { return Err(no_page(&path)) };
+    let Some((name, what)) = path.rsplit_once('/') else { return Err(no_page()) };
     let name = name.to_owned();
     match what {
         "json" => {
@@ -86,14 +102,25 @@ pub async fn show(
                 // Older clients expect a container's configuration, whatever is in it.
                 shown.set("Config", shape::complete("Config", &found["Config"]));
             }
+            if params.before("1.45") {
+                // What the last step of a build ran in: Docker's, too, have had none for long.
+                shown.set("Container", Ordered::Plain("".into()));
+                shown.set("ContainerConfig", shape::complete("Config", &json!({})));
+            }
             Ok(Json(shown))
         }
         "history" => {
             let found = blocking(move || image_listing::history(&app.images, &name)).await?;
             Ok(Json(shape::complete_all("ImageStep", &found)))
         }
-        _ => Err(no_page(&path)),
+        _ => Err(no_page()),
     }
+}
+
+/// `GET /distribution/{name}/json`
+pub async fn distribution(Path(path): Path<String>) -> Result<Json<Value>> {
+    let Some(name) = path.strip_suffix("/json").map(str::to_owned) else { return Err(no_page()) };
+    blocking(move || distribution::look(&name)).await.map(Json)
 }
 
 /// `POST /images/{name}/tag`
@@ -103,7 +130,7 @@ pub async fn change(
     params: Params,
 ) -> Result<StatusCode> {
     let Some(name) = path.strip_suffix("/tag").map(str::to_owned) else {
-        return Err(no_page(&path));
+        return Err(no_page());
     };
     let repository = params
         .text("repo")
@@ -115,8 +142,8 @@ pub async fn change(
     blocking(move || app.images.tag(&name, &target)).await.map(|()| StatusCode::CREATED)
 }
 
-fn no_page(path: &str) -> Error {
-    Error::not_found(format!("page not found: /images/{path}"))
+fn no_page() -> Error {
+    Error::not_found("page not found")
 }
 
 /// `DELETE /images/{name}`

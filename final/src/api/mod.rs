@@ -3,12 +3,14 @@
 //! Source: the Docker Engine API reference, versions 1.41 and later.
 
 pub mod archive;
+pub mod attach;
 pub mod change;
 pub mod containers;
 pub mod detach;
 pub mod error;
 pub mod events;
 pub mod exec;
+mod framing;
 pub mod hijack;
 pub mod images;
 pub mod networks;
@@ -62,7 +64,7 @@ pub fn router(engine: App) -> Router {
         .route("/containers/{id}/pause", post(containers::pause))
         .route("/containers/{id}/unpause", post(containers::unpause))
         .route("/containers/{id}/wait", post(containers::wait))
-        .route("/containers/{id}/attach", post(containers::attach))
+        .route("/containers/{id}/attach", post(attach::attach))
         .route("/containers/{id}/resize", post(containers::resize))
         .route("/containers/{id}/logs", get(containers::logs))
         .route("/containers/{id}/explain", get(containers::explain))
@@ -81,6 +83,7 @@ pub fn router(engine: App) -> Router {
         .route("/images/json", get(images::list))
         .route("/images/prune", post(prune::images))
         .route("/images/{*path}", get(images::show).post(images::change).delete(images::remove))
+        .route("/distribution/{*path}", get(images::distribution))
         .route("/networks", get(networks::list))
         .route("/networks/create", post(networks::create))
         .route("/networks/prune", post(networks::prune))
@@ -92,12 +95,30 @@ pub fn router(engine: App) -> Router {
         .route("/volumes/create", post(volumes::create))
         .route("/volumes/prune", post(volumes::prune))
         .route("/volumes/{name}", get(volumes::inspect).delete(volumes::remove))
+        .route("/plugins", get(no_plugins))
         .fallback(no_such_page)
+        .method_not_allowed_fallback(no_such_page)
         .with_state(engine)
 }
 
+/// What only a swarm has.
+const SWARM: [&str; 6] = ["swarm", "nodes", "services", "tasks", "secrets", "configs"];
+
+/// Docker's words, for a method too that a page does not know.
 async fn no_such_page(uri: Uri) -> Error {
-    Error::not_found(format!("page not found: {}", uri.path()))
+    let first = uri.path().split('/').nth(1).unwrap_or_default();
+    match uri.path() {
+        "/swarm/leave" => Error::unavailable("This node is not part of a swarm"),
+        _ if SWARM.contains(&first) => {
+            Error::unavailable("This node is not a swarm manager. This engine knows no swarms.")
+        }
+        _ => Error::not_found("page not found"),
+    }
+}
+
+/// `GET /plugins`: there are none.
+async fn no_plugins() -> axum::Json<[(); 0]> {
+    axum::Json([])
 }
 
 /// The answer to one request.

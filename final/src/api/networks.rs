@@ -8,9 +8,8 @@ use bollard_stubs::models::{
 };
 use serde_json::{Value, json};
 
-use super::containers::parse;
 use super::params::Params;
-use super::{App, blocking};
+use super::{App, blocking, words};
 use crate::engine::error::Result;
 use crate::engine::network;
 use crate::shape::{self, Ordered};
@@ -33,7 +32,7 @@ pub async fn create(
     State(app): State<App>,
     body: axum::body::Bytes,
 ) -> Result<(StatusCode, Json<NetworkCreateResponse>)> {
-    let request: NetworkCreateRequest = parse(&body)?;
+    let request: NetworkCreateRequest = words::parse(&["NetworkCreate"], &body)?;
     let id = blocking(move || app.networks.create(request)).await?;
     Ok((StatusCode::CREATED, Json(NetworkCreateResponse { id, warning: String::new() })))
 }
@@ -49,7 +48,8 @@ pub async fn connect(
     Path(id): Path<String>,
     body: axum::body::Bytes,
 ) -> Result<StatusCode> {
-    let NetworkConnectRequest { container, endpoint_config } = parse(&body)?;
+    let NetworkConnectRequest { container, endpoint_config } =
+        words::parse(&["NetworkConnect"], &body)?;
     blocking(move || network::connect(&app, &id, &container, endpoint_config)).await?;
     Ok(StatusCode::OK)
 }
@@ -60,7 +60,8 @@ pub async fn disconnect(
     Path(id): Path<String>,
     body: axum::body::Bytes,
 ) -> Result<StatusCode> {
-    let NetworkDisconnectRequest { container, force } = parse(&body)?;
+    let NetworkDisconnectRequest { container, force } =
+        words::parse(&["NetworkDisconnect"], &body)?;
     let force = force.unwrap_or(false);
     blocking(move || network::disconnect(&app, &id, &container, force)).await?;
     Ok(StatusCode::OK)

@@ -6,9 +6,8 @@ use axum::http::StatusCode;
 use bollard_stubs::models::{Volume, VolumeCreateRequest, VolumePruneResponse};
 use serde_json::{Value, json};
 
-use super::containers::parse;
 use super::params::Params;
-use super::{App, blocking};
+use super::{App, blocking, words};
 use crate::engine::error::Result;
 use crate::shape::{self, Ordered};
 
@@ -38,7 +37,7 @@ pub async fn create(
     State(app): State<App>,
     body: axum::body::Bytes,
 ) -> Result<(StatusCode, Json<Ordered>)> {
-    let request: VolumeCreateRequest = parse(&body)?;
+    let request: VolumeCreateRequest = words::parse(&["VolumeCreate"], &body)?;
     let volume = blocking(move || app.volumes.create(request)).await?;
     Ok((StatusCode::CREATED, Json(shape::complete("Volume", &shown(&volume)))))
 }

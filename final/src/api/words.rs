@@ -1,13 +1,15 @@
 //! Bodies as other clients than Docker's own write them, in the shape that they mean.
 //!
-//! Docker takes a command as a list of words or as one word, and a field that is null,
-//! in a list or a map too, as one that is not there. The models take only the former.
+//! Docker takes a command as a list of words or as one word, a field that is null, in a
+//! list or a map too, as one that is not there, and a field's name in whatever case. The
+//! models take only the former.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::containers;
 use crate::engine::error::{Error, Result};
+use crate::shape;
 
 /// What may be a single word instead of a list: `strslice` of Docker's API.
 const COMMANDS: [&str; 4] = ["Cmd", "Entrypoint", "Shell", "OnBuild"];
@@ -15,9 +17,24 @@ const COMMANDS: [&str; 4] = ["Cmd", "Entrypoint", "Shell", "OnBuild"];
 /// Maps whose keys say something, whatever stands behind them.
 const KEYS: [&str; 3] = ["ExposedPorts", "Volumes", "EndpointsConfig"];
 
-/// Reads the body of a creation.
-pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
+/// Reads a request's body, of which these [types](shape) tell the names.
+pub fn parse<T: DeserializeOwned>(types: &[&str], body: &[u8]) -> Result<T> {
+    understand(spelled(types, body)?)
+}
+
+/// Reads the body of a container's creation.
+pub fn parse_creation<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
+    let mut value = spelled(&["Config", "CreateRequest"], body)?;
+    if value.as_object().is_some_and(|fields| !fields.contains_key("Image")) {
+        return Err(Error::bad_parameter("config cannot be empty in order to create a container"));
+    }
+    place_hardware_address(&mut value);
+    understand(value)
+}
+
+fn spelled(types: &[&str], body: &[u8]) -> Result<Value> {
     let mut value: Value = containers::parse(body)?;
+    types.iter().for_each(|typ| shape::spell(typ, &mut value));
     if let Value::Object(fields) = &mut value {
         for name in COMMANDS {
             if let Some(Value::String(word)) = fields.get(name) {
@@ -27,8 +44,47 @@ pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
         }
     }
     drop_nulls(&mut value);
+    Ok(value)
+}
+
+fn understand<T: DeserializeOwned>(value: Value) -> Result<T> {
     serde_json::from_value(value)
         .map_err(|error| Error::bad_parameter(format!("understand the request's body: {error}")))
+}
+
+/// Before 1.44 the hardware address was the container's, and meant that of its place on
+/// the network that its mode names.
+fn place_hardware_address(value: &mut Value) {
+    let address = value["MacAddress"].as_str().unwrap_or_default().to_owned();
+    let mode = match value["HostConfig"]["NetworkMode"].as_str().unwrap_or_default() {
+        "" | "default" => networking::DEFAULT.to_owned(),
+        mode => mode.to_owned(),
+    };
+    if address.is_empty() || matches!(&*mode, "host" | "none") || mode.starts_with("container:") {
+        return;
+    }
+    let endpoints = member(Some(value), "NetworkingConfig");
+    let endpoints = member(endpoints, "EndpointsConfig");
+    // The network may be called by its id there, and by its name in the mode.
+    let only = endpoints.as_ref().and_then(|all| all.as_object()).and_then(|all| {
+        let mut names = all.keys();
+        names.next().filter(|_| names.next().is_none()).cloned()
+    });
+    let endpoint = member(endpoints, &only.unwrap_or(mode));
+    if let Some(wanted) = member(endpoint, "MacAddress")
+        && wanted.as_str().unwrap_or_default().is_empty()
+    {
+        *wanted = address.into();
+    }
+}
+
+/// A member of an object, made if it is not there.
+fn member<'a>(value: Option<&'a mut Value>, name: &str) -> Option<&'a mut Value> {
+    let value = value?;
+    if value.is_null() {
+        *value = Value::Object(Default::default());
+    }
+    Some(value.as_object_mut()?.entry(name).or_insert(Value::Null))
 }
 
 /// A null is nothing; but what is listed in one of [`KEYS`] stays, with nothing in it.
@@ -98,7 +154,7 @@ mod tests {
     #[test]
     fn defaults_are_never_refused() {
         for text in BODIES {
-            let body: ContainerCreateBody = parse(text.as_bytes()).expect(text);
+            let body: ContainerCreateBody = parse_creation(text.as_bytes()).expect(text);
             let host = body.host_config.clone().unwrap_or_default();
             let (config, ..) = crate::engine::create::take_apart(body);
             assert_eq!(refusals::check(&config, &host), Ok(vec![]), "{text}");
@@ -108,10 +164,39 @@ mod tests {
 
     #[test]
     fn a_command_may_be_a_single_word_and_a_key_may_stand_alone() {
-        let body: ContainerCreateBody = parse(BODIES[1].as_bytes()).unwrap();
+        let body: ContainerCreateBody = parse_creation(BODIES[1].as_bytes()).unwrap();
         assert_eq!(body.cmd.as_deref(), Some(&["true".to_owned()][..]));
         assert_eq!(body.entrypoint.as_deref(), Some(&[][..]));
         assert_eq!(body.exposed_ports.as_deref(), Some(&["80/tcp".to_owned()][..]));
         assert_eq!(body.volumes.as_deref(), Some(&["/data".to_owned()][..]));
+    }
+
+    #[test]
+    fn names_are_read_in_whatever_case() {
+        let body = br#"{"image":"host","CMD":["true"],"hostconfig":{"binds":["/a:/b"],
+            "LogConfig":{"type":"none"}},"Labels":{"mixed":"Case"}}"#;
+        let body: ContainerCreateBody = parse_creation(body).unwrap();
+        let host = body.host_config.unwrap();
+        assert_eq!(
+            (body.image.as_deref(), body.cmd.as_deref()),
+            (Some("host"), Some(&["true".to_owned()][..]))
+        );
+        assert_eq!(host.binds.as_deref(), Some(&["/a:/b".to_owned()][..]));
+        assert_eq!(host.log_config.unwrap().typ.as_deref(), Some("none"));
+        assert_eq!(body.labels.unwrap()["mixed"], "Case");
+    }
+
+    #[test]
+    fn a_containers_hardware_address_is_its_networks() {
+        for networks in ["null", "{}", r#"{"EndpointsConfig":{"3f0a":{}}}"#] {
+            let body = format!(
+                r#"{{"Image":"host","MacAddress":"02:42:ac:11:00:0a","NetworkingConfig":{networks},
+                    "HostConfig":{{"NetworkMode":"sea"}}}}"#
+            );
+            let body: ContainerCreateBody = parse_creation(body.as_bytes()).unwrap();
+            let endpoints = body.networking_config.unwrap().endpoints_config.unwrap();
+            let name = if networks.contains("3f0a") { "3f0a" } else { "sea" };
+            assert_eq!(endpoints[name].mac_address.as_deref(), Some("02:42:ac:11:00:0a"));
+        }
     }
 }

@@ -30,6 +30,8 @@ pub enum Kind {
     NotFound,
     /// It is taken, in use, or not in a state for this: 409.
     Conflict,
+    /// What it belongs to is not there at all: 503.
+    Unavailable,
     /// It already is as asked: 304, and no error for whoever asked.
     NotModified,
     /// The kernel, the disk or the network refused: 500.
@@ -55,6 +57,11 @@ impl Error {
     /// Something that is taken, in use, or in another state.
     pub fn conflict(message: impl Into<String>) -> Self {
         Self { kind: Kind::Conflict, message: message.into(), exit_code: 125 }
+    }
+
+    /// Something that belongs to what this engine has not.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self { kind: Kind::Unavailable, message: message.into(), exit_code: 125 }
     }
 
     /// It already is as asked.

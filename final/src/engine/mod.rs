@@ -9,6 +9,7 @@ pub mod changes;
 pub mod containers;
 pub mod create;
 pub mod devices;
+pub mod distribution;
 pub mod error;
 pub mod events;
 pub mod exec;

@@ -101,6 +101,35 @@ pub fn complete_all(typ: &str, objects: &[Json]) -> Ordered {
     Ordered::List(objects.iter().map(|object| complete(typ, object)).collect())
 }
 
+/// Writes the members of an object of a type as the type spells them: Docker reads
+/// `detachkeys` for `DetachKeys`, and there are clients that write so.
+pub fn spell(typ: &str, object: &mut Json) {
+    spelled(&Kind::Named(TYPES.get_key_value(typ).expect("a type of types.txt").0), object);
+}
+
+fn spelled(kind: &Kind, json: &mut Json) {
+    match (kind, json) {
+        (Kind::Named(name), Json::Object(members)) => {
+            for Field { json: name, typ, .. } in &TYPES[name].fields {
+                if !members.contains_key(*name) {
+                    let other = members.keys().find(|key| key.eq_ignore_ascii_case(name)).cloned();
+                    let value = other.and_then(|other| members.remove(&other));
+                    value.map(|value| members.insert((*name).to_owned(), value));
+                }
+                members.get_mut(*name).into_iter().for_each(|member| spelled(typ, member));
+            }
+        }
+        (Kind::Pointer(inner), json) => spelled(inner, json),
+        (Kind::List(inner), Json::Array(items)) => {
+            items.iter_mut().for_each(|item| spelled(inner, item));
+        }
+        (Kind::Map(inner), Json::Object(map)) => {
+            map.values_mut().for_each(|value| spelled(inner, value));
+        }
+        _ => {}
+    }
+}
+
 fn ordered(kind: &Kind, json: &Json) -> Ordered {
     match (kind, json) {
         (Kind::Named(name), json) => {
