@@ -95,6 +95,7 @@ impl Client {
         }
     }
 
+    // ANCHOR: ask
     async fn try_to_send(
         &self,
         method: &Method,
@@ -116,6 +117,7 @@ impl Client {
             _ => Ok(self.send_over(request).await?.map(Body::new)),
         }
     }
+    // ANCHOR_END: ask
 
     /// One request over a connection of its own, which it may take over.
     async fn send_over(&self, request: Request<Body>) -> anyhow::Result<Response<Incoming>> {
@@ -149,7 +151,6 @@ impl Client {
         }
     }
 
-    // ANCHOR: stream
     /// A connection: to the daemon, or to a server task in this process.
     async fn stream(&self) -> anyhow::Result<UnixStream> {
         let router = match self {
@@ -167,7 +168,6 @@ impl Client {
         tokio::spawn(api::serve_connection(router, theirs, None));
         Ok(ours)
     }
-    // ANCHOR_END: stream
 
     /// A request with an answer in JSON.
     pub async fn call<T: DeserializeOwned>(
