@@ -41,6 +41,7 @@ fn main() {
         ROOT volumes_of_another_container_are_mounted,
         ROOT roots_and_memory_files_are_as_asked,
         ROOT a_log_can_be_left_out,
+        ROOT a_log_keeps_what_it_is_told_with_every_line,
         V1 memory_waits_where_nothing_may_be_killed,
         ROOT what_cannot_be_done_is_refused_in_a_sentence,
     ]);
@@ -417,6 +418,29 @@ fn a_log_can_be_left_out() {
     }
     let said = engine.run(&["--rm", "--log-driver", "syslog", "host", "true"]);
     assert!(said.err.contains("no log driver named 'syslog' is registered"), "{said:?}");
+    engine.assert_nothing_left();
+}
+
+fn a_log_keeps_what_it_is_told_with_every_line() {
+    let engine = Engine::new();
+    let asked = ["--log-opt", "labels=a,b", "--log-opt", "env=X", "--log-opt", "env-regex=^Y"];
+    let tag = ["--log-opt", "tag={{.Name}}", "-l", "a=1", "-l", "b=two, x=y", "-l", "other=3"];
+    let more =
+        ["-e", "X=9", "-e", "Y=7", "-e", "Z=0", "host", "sh", "-c", "echo one; echo; echo two"];
+    engine.run(&[&["--name", "kept"], &asked[..], &tag, &more].concat());
+    let prefix = "X=9,Y=7,a=1,b=two%2C+x%3Dy,tag=kept ";
+    let details = engine.tell(&["logs", "--details", "kept"]);
+    assert_eq!(details, format!("{prefix}one\n{prefix}\n{prefix}two"));
+    assert_eq!(engine.tell(&["logs", "kept"]), "one\n\ntwo");
+    let timed = engine.tell(&["logs", "--details", "-t", "-n", "1", "kept"]);
+    assert!(timed.ends_with(&format!("Z {prefix}two")), "{timed}");
+    engine.run(&["--name", "plain", "host", "echo", "x"]);
+    assert_eq!(engine.tell(&["logs", "--details", "plain"]), "x");
+    for wrong in ["nope=1", "labels-regex=(", "tag={{.Nope}}"] {
+        let refused = engine.run(&["--log-opt", wrong, "host", "true"]);
+        assert_eq!((refused.code, refused.err.lines().count()), (125, 1), "{refused:?}");
+    }
+    engine.tell(&["rm", "kept", "plain"]);
     engine.assert_nothing_left();
 }
 

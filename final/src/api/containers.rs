@@ -191,6 +191,7 @@ pub async fn logs(
         stdout: params.flag("stdout"),
         stderr: params.flag("stderr"),
         timestamps: params.flag("timestamps"),
+        details: params.flag("details"),
         since: params.text("since").map(events::parse_time).transpose()?,
         // Libraries that leave out nothing write 0 for none.
         until: params

@@ -13,8 +13,7 @@ use super::networks::exposed;
 use super::record::Record;
 use super::spec;
 use super::volumes::Resolved;
-use super::{Engine, network};
-use crate::runtime::shim::LogOptions;
+use super::{Engine, log_options, network};
 use crate::runtime::{AutoRemove, Instructions, NetworkPlan, Session};
 use crate::store::{self, State};
 
@@ -127,7 +126,7 @@ pub fn instructions(
         subpaths: volumes.subpaths,
         network: Some(network),
         partners: Vec::new(),
-        log: log(host)?,
+        log: log_options::of(record)?,
         no_log: !record.keeps_log(),
         auto_remove: record.auto_remove().then(|| AutoRemove { name: record.name.clone() }),
         init: host.init.unwrap_or(false),
@@ -139,34 +138,4 @@ pub fn instructions(
             groups: host.group_add.clone().unwrap_or_default(),
         },
     })
-}
-
-/// `--log-opt max-size=10m --log-opt max-file=3`, of Docker's json-file driver.
-fn log(host: &HostConfig) -> Result<LogOptions> {
-    let Some(config) = &host.log_config else { return Ok(LogOptions::default()) };
-    let mut options = LogOptions::default();
-    match config.typ.as_deref().unwrap_or("") {
-        "" | "json-file" | "local" => {}
-        "none" => return Ok(options),
-        other => {
-            return Err(Error::bad_parameter(format!(
-                "logger: no log driver named '{other}' is registered"
-            )));
-        }
-    }
-    for (key, value) in config.config.iter().flatten() {
-        let wrong = || Error::bad_parameter(format!("invalid value '{value}' of log option {key}"));
-        match key.as_str() {
-            "max-size" => {
-                options.max_size = Some(cgroups::size::bytes(value).map_err(|_| wrong())?)
-            }
-            "max-file" => options.max_file = value.parse().map_err(|_| wrong())?,
-            _ => {
-                return Err(Error::bad_parameter(format!(
-                    "unknown log opt '{key}' for json-file log driver"
-                )));
-            }
-        }
-    }
-    Ok(options)
 }

@@ -4,6 +4,7 @@
 //! `{"log":"hello\n","stream":"stdout","time":"2026-01-02T03:04:05.000000006Z"}`
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::PathBuf;
@@ -27,6 +28,8 @@ pub struct Options {
     pub stderr: bool,
     /// Put the time before each line.
     pub timestamps: bool,
+    /// Put before each line what is kept with it.
+    pub details: bool,
     /// Nothing older than this.
     pub since: Option<Timestamp>,
     /// Nothing newer than this.
@@ -46,6 +49,9 @@ struct Line<'a> {
     stream: Cow<'a, str>,
     #[serde(borrow)]
     time: Cow<'a, str>,
+    /// What is kept with it, by name.
+    #[serde(default)]
+    attrs: BTreeMap<String, String>,
 }
 
 impl<'a> Line<'a> {
@@ -71,8 +77,38 @@ impl<'a> Line<'a> {
             newline: true,
             stream: stream.into(),
             time: Cow::Borrowed(str::from_utf8(time).ok()?),
+            attrs: BTreeMap::new(),
         })
     }
+
+    /// What is put before it: `2026-01-02T03:04:05Z tier=web,MODE=test `.
+    fn prefix(&self, options: &Options) -> String {
+        let mut prefix = String::new();
+        if options.timestamps {
+            prefix.extend([&*self.time, " "]);
+        }
+        if options.details && !self.attrs.is_empty() {
+            let pair = |(key, value): (&String, &String)| format!("{}={}", form(key), form(value));
+            let pairs: Vec<_> = self.attrs.iter().map(pair).collect();
+            prefix.extend([&*pairs.join(","), " "]);
+        }
+        prefix
+    }
+}
+
+/// As a form has it: what is no letter, digit, `-`, `_`, `.` or `~` as `%XX`, a space
+/// as `+`.
+fn form(text: &str) -> String {
+    text.bytes().fold(String::with_capacity(text.len()), |mut out, byte| {
+        match byte {
+            b' ' => out.push('+'),
+            byte if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) => {
+                out.push(byte.into());
+            }
+            byte => out.push_str(&format!("%{byte:02X}")),
+        }
+        out
+    })
 }
 
 /// A chunk is handed over when it has grown to this size, or at the log's end.
@@ -233,16 +269,13 @@ impl Reader<'_> {
                 return false;
             }
         }
-        let stamp = if self.options.timestamps { line.time.len() + 1 } else { 0 };
+        let prefix = line.prefix(self.options);
         if !self.container.record.tty() {
-            let length = (line.log.len() + usize::from(line.newline) + stamp) as u32;
+            let length = (line.log.len() + usize::from(line.newline) + prefix.len()) as u32;
             let [a, b, c, d] = length.to_be_bytes();
             self.chunk.extend_from_slice(&[1 + u8::from(stderr), 0, 0, 0, a, b, c, d]);
         }
-        if self.options.timestamps {
-            self.chunk.extend_from_slice(line.time.as_bytes());
-            self.chunk.push(b' ');
-        }
+        self.chunk.extend_from_slice(prefix.as_bytes());
         self.chunk.extend_from_slice(line.log.as_bytes());
         if line.newline {
             self.chunk.push(b'\n');

@@ -25,6 +25,7 @@ pub mod info;
 pub mod instructions;
 pub mod lifecycle;
 pub mod listing;
+pub mod log_options;
 pub mod logs;
 pub mod modes;
 pub mod names;

@@ -10,9 +10,10 @@ use super::containers::Container;
 use super::error::Result;
 use super::listing::folder_size;
 use super::networks::Places;
+use super::record::Record;
 use super::{Engine, status};
 use crate::runtime::{Instructions, default_spec};
-use crate::store;
+use crate::store::{self, State};
 
 /// Docker's name of what stacks our layers.
 pub const DRIVER: &str = "overlay2";
@@ -40,6 +41,7 @@ pub fn inspect(engine: &Engine, name: &str, size: bool) -> Result<Json> {
     if !state.is_alive() {
         settings["Ports"] = json!({});
     }
+    settings["SandboxKey"] = json!(network_namespace(record, &state));
     Ok(json!({
         "Id": record.id,
         "Created": record.created,
@@ -64,6 +66,18 @@ pub fn inspect(engine: &Engine, name: &str, size: bool) -> Result<Json> {
         "Config": config,
         "NetworkSettings": network_settings(settings),
     }))
+}
+
+/// The file of the network namespace that a container has of its own, while it runs.
+/// Docker mounts such a file elsewhere; ours is the kernel's.
+fn network_namespace(record: &Record, state: &State) -> String {
+    let mode = record.host_config.network_mode.as_deref().unwrap_or_default();
+    let shared = mode == "host" || mode.starts_with("container:");
+    match state.pid {
+        0 => String::new(),
+        _ if shared || !state.is_alive() => String::new(),
+        pid => format!("/proc/{pid}/ns/net"),
+    }
 }
 
 fn to_json(value: &impl serde::Serialize) -> Json {

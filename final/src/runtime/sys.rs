@@ -149,9 +149,12 @@ unsafe extern "C" fn find_clean_segments(
 ) -> libc::c_int {
     const PAGE: usize = 4096;
     // SAFETY: dl_iterate_phdr hands over a valid object with that many headers, and
-    // what the caller gave it.
+    // what the caller gave it. Some kernels' own object has no headers at all.
     let (object, headers, segments) = unsafe {
         let object = &*object;
+        if object.dlpi_phdr.is_null() {
+            return 0;
+        }
         let headers = std::slice::from_raw_parts(object.dlpi_phdr, object.dlpi_phnum.into());
         (object, headers, &mut *segments.cast::<Segments>())
     };

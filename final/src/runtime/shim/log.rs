@@ -4,9 +4,13 @@
 //! {"log":"GET / 200\n","stream":"stdout","time":"2026-11-21T12:34:56.789012345Z"}
 //! ```
 //!
+//! Where `--log-opt` asks for labels or variables to be kept with every line, they are
+//! an object `"attrs"` before the time.
+//!
 //! A line without its end is one that goes on in the next object: longer than
 //! 16 KiB, or cut off by the end of the stream.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -22,17 +26,20 @@ use crate::runtime::sys;
 const LONGEST: usize = 16 * 1024;
 
 /// How much the log may hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogOptions {
     /// Bytes in one file before the next is begun; `None` for no limit.
     pub max_size: Option<u64>,
     /// How many files are kept, at least 1.
     pub max_file: u32,
+    /// What is kept with every line.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<String, String>,
 }
 
 impl Default for LogOptions {
     fn default() -> Self {
-        Self { max_size: None, max_file: 1 }
+        Self { max_size: None, max_file: 1, attributes: BTreeMap::new() }
     }
 }
 
@@ -42,6 +49,8 @@ pub struct Log {
     file: File,
     size: u64,
     options: LogOptions,
+    /// What stands in every object between its stream and its time.
+    attributes: Vec<u8>,
     /// The beginnings of lines that have not ended yet: stdout's and stderr's.
     begun: [Vec<u8>; 2],
     /// Objects that are about to be written together.
@@ -56,7 +65,9 @@ impl Log {
         let size = file.metadata().map_or(0, |metadata| metadata.len());
         let begun = Default::default();
         let clock = Clock::default();
-        Ok(Self { path: path.into(), file, size, options, begun, batch: Vec::new(), clock })
+        let attributes = attributes(&options);
+        let batch = Vec::new();
+        Ok(Self { path: path.into(), file, size, options, attributes, begun, batch, clock })
     }
 
     /// Takes what the program has written. All whole lines of it go to the file in
@@ -76,11 +87,11 @@ impl Log {
             if !ended {
                 self.begun[begun].extend_from_slice(part);
             } else if self.begun[begun].is_empty() {
-                object(&mut self.batch, part, stream, &time);
+                object(&mut self.batch, part, stream, &self.attributes, &time);
             } else {
                 let mut line = std::mem::take(&mut self.begun[begun]);
                 line.extend_from_slice(part);
-                object(&mut self.batch, &line, stream, &time);
+                object(&mut self.batch, &line, stream, &self.attributes, &time);
             }
         }
         self.write_batch();
@@ -96,7 +107,7 @@ impl Log {
         let line = std::mem::take(&mut self.begun[stream as usize - 1]);
         if !line.is_empty() {
             let time = self.clock.now();
-            object(&mut self.batch, &line, stream, &time);
+            object(&mut self.batch, &line, stream, &self.attributes, &time);
             self.write_batch();
         }
     }
@@ -149,13 +160,24 @@ fn append(path: &Path) -> Result<File> {
     options.open(path).doing(|| format!("open the log {}", path.display()))
 }
 
+/// What is kept with every line, as it is written there; nothing where that is nothing.
+fn attributes(options: &LogOptions) -> Vec<u8> {
+    if options.attributes.is_empty() {
+        return Vec::new();
+    }
+    let json = serde_json::to_vec(&options.attributes).expect("texts are plain data");
+    [b",\"attrs\":", &json[..]].concat()
+}
+
 /// One object and the end of its line.
-fn object(out: &mut Vec<u8>, line: &[u8], stream: Stream, time: &str) {
+fn object(out: &mut Vec<u8>, line: &[u8], stream: Stream, attributes: &[u8], time: &str) {
     out.extend_from_slice(b"{\"log\":\"");
     escape(out, line);
     out.extend_from_slice(b"\",\"stream\":\"");
     out.extend_from_slice(stream.name().as_bytes());
-    out.extend_from_slice(b"\",\"time\":\"");
+    out.extend_from_slice(b"\"");
+    out.extend_from_slice(attributes);
+    out.extend_from_slice(b",\"time\":\"");
     out.extend_from_slice(time.as_bytes());
     out.extend_from_slice(b"\"}\n");
 }
@@ -280,7 +302,7 @@ mod tests {
     #[test]
     fn a_limited_log_keeps_its_newest_files() {
         let folder = tempfile::tempdir().unwrap();
-        let options = LogOptions { max_size: Some(200), max_file: 3 };
+        let options = LogOptions { max_size: Some(200), max_file: 3, ..LogOptions::default() };
         let mut log = Log::open(&folder.path().join("log"), options).unwrap();
         for n in 0..20 {
             log.take(Stream::Stdout, format!("line {n}\n").as_bytes());
