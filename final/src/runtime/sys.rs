@@ -149,12 +149,9 @@ unsafe extern "C" fn find_clean_segments(
 ) -> libc::c_int {
     const PAGE: usize = 4096;
     // SAFETY: dl_iterate_phdr hands over a valid object with that many headers, and
-    // what the caller gave it. Some kernels' own object has no headers at all.
+    // what the caller gave it.
     let (object, headers, segments) = unsafe {
         let object = &*object;
-        if object.dlpi_phdr.is_null() {
-            return 0;
-        }
         let headers = std::slice::from_raw_parts(object.dlpi_phdr, object.dlpi_phnum.into());
         (object, headers, &mut *segments.cast::<Segments>())
     };
@@ -162,7 +159,8 @@ unsafe extern "C" fn find_clean_segments(
         header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0
     };
     for header in headers.iter().filter(clean) {
-        let start = (object.dlpi_addr + header.p_vaddr) as usize;
+        // Some kernels' own object stands below the address that it was linked for.
+        let start = object.dlpi_addr.wrapping_add(header.p_vaddr) as usize;
         let end = start + header.p_filesz as usize;
         let (first, last) = (start.next_multiple_of(PAGE), end / PAGE * PAGE);
         if first < last && segments.count < segments.ranges.len() {
