@@ -11,9 +11,12 @@ mod dns;
 #[path = "cli/engine.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
 mod engine;
+#[path = "networks/links.rs"]
+mod links;
 #[path = "networks/world.rs"]
 mod world;
 
+use links::*;
 use world::{HOST, MACHINE, World};
 
 const NET: &[Needs] = &[Needs::Root, Needs::Overlay, Needs::Network];
@@ -36,6 +39,7 @@ fn main() {
         NET networks_are_made_listed_shown_and_removed,
         NET what_makes_no_sense_is_refused_in_dockers_words,
         NET containers_find_each_other_by_all_their_names,
+        NET a_link_is_a_name_that_nobody_else_knows,
         NET what_nobody_knows_is_asked_of_others,
         NET a_container_is_put_on_networks_and_taken_off_while_it_runs,
         NET wishes_are_kept_over_a_restart,

@@ -460,7 +460,7 @@ fn what_cannot_be_done_is_refused_in_a_sentence() {
         (&["--runtime", "kata"], "unknown or invalid runtime name: kata"),
         (&["--isolation", "hyperv"], "invalid isolation 'hyperv'"),
         (&["--storage-opt", "size=1g"], "--storage-opt is not supported"),
-        (&["--link", "a:b"], "links to other containers are not supported"),
+        (&["--link", "a:b"], "could not get container for a: No such container: a"),
         (&["--cap-add", "WISHES"], "unknown capability: \"CAP_WISHES\""),
         (&["--security-opt", "wishes=all"], "invalid --security-opt"),
         (&["--ulimit", "wishes=1"], "invalid ulimit type: wishes"),

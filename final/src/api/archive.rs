@@ -123,7 +123,7 @@ pub async fn put(
 }
 
 /// A client that is still sending would not see the answer.
-async fn drain(body: &mut Body) {
+pub async fn drain(body: &mut Body) {
     let mut drained = 0;
     while drained < DRAINED {
         match body.frame().await {

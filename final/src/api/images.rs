@@ -102,10 +102,11 @@ pub async fn show(
                 // Older clients expect a container's configuration, whatever is in it.
                 shown.set("Config", shape::complete("Config", &found["Config"]));
             }
+            // What the last step of a build ran in, which Docker tells up to 1.44. The first
+            // Compose looks into it whatever version it has agreed on.
+            shown.set("ContainerConfig", shape::complete("Config", &json!({})));
             if params.before("1.45") {
-                // What the last step of a build ran in: Docker's, too, have had none for long.
                 shown.set("Container", Ordered::Plain("".into()));
-                shown.set("ContainerConfig", shape::complete("Config", &json!({})));
             }
             Ok(Json(shown))
         }

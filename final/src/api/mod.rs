@@ -28,7 +28,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Request, Response, Uri};
+use axum::http::request::Parts;
+use axum::http::{Request, Response};
 use axum::response::IntoResponse;
 use axum::routing::{delete, get, post};
 use hyper_util::rt::TokioIo;
@@ -105,7 +106,9 @@ pub fn router(engine: App) -> Router {
 const SWARM: [&str; 6] = ["swarm", "nodes", "services", "tasks", "secrets", "configs"];
 
 /// Docker's words, for a method too that a page does not know.
-async fn no_such_page(uri: Uri) -> Error {
+async fn no_such_page(request: Request<Body>) -> Error {
+    let (Parts { uri, .. }, mut body) = request.into_parts();
+    archive::drain(&mut body).await;
     let first = uri.path().split('/').nth(1).unwrap_or_default();
     match uri.path() {
         "/swarm/leave" => Error::unavailable("This node is not part of a swarm"),

@@ -31,6 +31,7 @@ pub fn create(
     let mut warnings: Vec<_> = choose_network(&mut host).into_iter().collect();
     let networks = network::configure(&engine.networks, &mut host, networking)?;
     warnings.extend(refusals::check(&config, &host)?);
+    network::check_links(engine, host.links.as_deref().unwrap_or_default())?;
     restart::check_policy(&host)?;
     modes::check(&config, &host)?;
     let wanted = config.image.clone().unwrap_or_default();

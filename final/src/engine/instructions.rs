@@ -35,6 +35,7 @@ pub fn network(record: &Record, engine: &Engine) -> Result<(NetworkPlan, Vec<Mou
         join: None,
         // A network that is not there is told at the start.
         places: network::places(&engine.networks, record).ok().flatten(),
+        links: network::links(record),
         mode,
     };
     let Some(other) = other else { return Ok((plan, Vec::new())) };
@@ -94,7 +95,8 @@ fn ports(record: &Record) -> Result<Vec<Port>> {
     Ok(ports)
 }
 
-fn names(host: &HostConfig) -> Result<Names> {
+/// What is said about other names.
+pub fn names(host: &HostConfig) -> Result<Names> {
     let bad = |error: namespaces::Error| Error::bad_parameter(error.to_string());
     let servers = host.dns.iter().flatten().map(|server| {
         let wrong = |_| {

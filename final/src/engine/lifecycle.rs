@@ -106,7 +106,12 @@ pub async fn stop(
     let config = &container.record.config;
     let signal = parse_signal(signal.or(config.stop_signal.as_deref()).unwrap_or("SIGTERM"))?;
     let seconds = seconds.or(config.stop_timeout).unwrap_or(STOP_TIMEOUT);
-    live_shim(&container, "stop")?.kill(signal)?;
+    let told = live_shim(&container, "stop").and_then(|mut shim| Ok(shim.kill(signal)?));
+    if let Err(error) = told
+        && container.state()?.is_alive()
+    {
+        return Err(error);
+    }
     let patience = (seconds >= 0).then(|| Duration::from_secs(seconds as u64));
     if !ended_within(&container, patience).await? {
         // It may have ended just now, after all.

@@ -14,13 +14,7 @@ pub fn check(_config: &ContainerConfig, host: &HostConfig) -> Result<Vec<String>
     let number = |value: Option<i64>| value.unwrap_or(0) != 0;
     let isolation = host.isolation.map(|isolation| isolation.to_string()).unwrap_or_default();
     let runtime = text(&host.runtime);
-    let refused: [(bool, String); 8] = [
-        (
-            has(&host.links),
-            "links to other containers are not supported: use a network of your own, \
-            on which containers find each other by name"
-                .into(),
-        ),
+    let refused: [(bool, String); 7] = [
         (
             has(&host.device_requests),
             format!(

@@ -80,6 +80,15 @@ pub struct Session {
     pub tty_size: Option<(u16, u16)>,
 }
 
+/// A name of the container's own for another.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Link {
+    /// The other's name, one of its aliases, or its short id.
+    pub container: String,
+    /// What it is called here.
+    pub name: String,
+}
+
 /// The container's place in a network.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NetworkPlan {
@@ -92,6 +101,9 @@ pub struct NetworkPlan {
     /// Its places on bridges; `None`: one on the network that `mode` names.
     #[serde(default)]
     pub places: Option<Vec<Place>>,
+    /// Names of its own for others.
+    #[serde(default)]
+    pub links: Vec<Link>,
     /// The ports to publish.
     pub ports: Vec<Port>,
     /// The container's own name, for `/etc/hosts` and `/etc/hostname`.

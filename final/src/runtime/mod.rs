@@ -19,7 +19,9 @@ pub(crate) mod sys;
 mod sysctls;
 
 pub use assemble::assemble;
-pub use instructions::{AutoRemove, ExecInstructions, Instructions, NetworkPlan, Partner, Session};
+pub use instructions::{
+    AutoRemove, ExecInstructions, Instructions, Link, NetworkPlan, Partner, Session,
+};
 pub use limits::{check as check_limits, update as update_limits};
 pub use reconcile::{Found, reconcile};
 pub use spec::{DEFAULT_CAPABILITIES, default_spec, device_rule, docker_capabilities};

@@ -17,7 +17,7 @@ use networking::{
 use nix::unistd::Pid;
 
 use super::dns;
-use super::instructions::NetworkPlan;
+use super::instructions::{Link, NetworkPlan};
 use crate::store::ContainerDir;
 
 /// Where a container is, whichever way.
@@ -123,6 +123,7 @@ struct Attached {
     dns: Option<dns::Server>,
     hostname: String,
     names: Names,
+    links: Vec<Link>,
     folder: PathBuf,
 }
 
@@ -134,6 +135,7 @@ impl Attachment {
             dns: None,
             hostname: plan.hostname.clone(),
             names: plan.names.clone(),
+            links: plan.links.clone(),
             folder: dir.path().to_owned(),
         })))
     }
@@ -213,7 +215,7 @@ impl Attached {
 
     fn open_dns(&self, pid: Pid) -> Result<dns::Server> {
         let networks = self.networks.clone();
-        let mut server = dns::Server::open(networks, &self.names, Inside::of(pid)?)?;
+        let mut server = dns::Server::open(networks, &self.names, &self.links, Inside::of(pid)?)?;
         self.cover(&mut server);
         Ok(server)
     }

@@ -15,6 +15,14 @@ pub fn a_page_or_a_method_that_is_not_there_is_not_found() {
     {
         assert_eq!(daemon.ask(method, path, Value::Null), (404, missing.clone()), "{path}");
     }
+    // What was sent is no hindrance to the next request.
+    let large = Value::String("x".repeat(200_000));
+    let mut stream = daemon.send("POST", "/no/such", "", &large);
+    let next = "GET /_ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    stream.write_all(next.as_bytes()).unwrap();
+    let mut said = String::new();
+    stream.read_to_string(&mut said).expect("two answers");
+    assert!(said.starts_with("HTTP/1.1 404") && said.ends_with("\r\n\r\nOK"), "{said}");
     // Some look whether they are on a swarm, and leave one in any case.
     for (method, path) in [("GET", "/swarm"), ("GET", "/nodes"), ("POST", "/swarm/leave?force=1")] {
         let (status, answer) = daemon.ask(method, path, Value::Null);
@@ -117,7 +125,7 @@ pub fn an_image_is_told_as_the_client_knows_it() {
     assert!(image("1.44")["ContainerConfig"]["Env"].is_null());
     assert!(image("1.44")["ContainerConfig"].is_object() && image("1.44")["VirtualSize"].is_null());
     assert!(image("1.43")["VirtualSize"].is_number());
-    assert!(image("1.45").get("ContainerConfig").is_none());
+    assert!(image("1.44").get("Container").is_some() && image("1.45").get("Container").is_none());
     // Without a label there are none.
     let (_, list) = daemon.ask("GET", "/images/json", Value::Null);
     let labels = list.as_array().unwrap().iter().find(|i| i["RepoTags"][0] == format!("{name}:1"));

@@ -5,6 +5,7 @@
 
 mod connect;
 mod create;
+mod links;
 mod places;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use crate::store::events::{Actor, Kind};
 use crate::store::{self, Events, Root, now};
 
 pub use connect::{connect, disconnect, renamed};
+pub use links::{all as links, check as check_links};
 pub use places::{configure, names_of, places, prepare};
 
 /// The networks of one root.

@@ -8,11 +8,11 @@ use bollard_stubs::models::{EndpointSettings, HostConfig, NetworkingConfig};
 use networking::netlink::Mac;
 use networking::{DEFAULT, Mode, Network, Place};
 
-use super::{Found, Networks};
-use crate::engine::Engine;
+use super::{Found, Networks, links};
 use crate::engine::containers::Container;
 use crate::engine::error::{Error, Result};
 use crate::engine::record::Record;
+use crate::engine::{Engine, instructions};
 use crate::runtime::Instructions;
 use crate::store;
 
@@ -185,11 +185,6 @@ pub fn place(network: &Network, settings: &EndpointSettings) -> Result<Place> {
 /// What is wished for, on whatever network.
 fn wishes(settings: &EndpointSettings) -> Result<Place> {
     let bad = |text: String| Err(Error::bad_parameter(text));
-    if settings.links.is_some() {
-        return bad("links are not supported by this engine; names are found by themselves on \
-                    networks that you make"
-            .into());
-    }
     let options = settings.driver_opts.iter().flatten().map(|(key, _)| key);
     if let Some(option) = options.filter(|key| means_something(key)).min() {
         return bad(format!("unknown option {option} of the bridge driver's endpoint"));
@@ -234,8 +229,16 @@ fn parse_mac(text: &str) -> Option<Mac> {
 
 /// Before a start: networks may have come and gone since the container was created.
 pub fn prepare(engine: &Engine, container: &Container) -> Result<()> {
-    let Some(places) = places(&engine.networks, &container.record)? else { return Ok(()) };
-    rewrite(container, |plan| plan.places = Some(places))
+    let record = &container.record;
+    let Some(places) = places(&engine.networks, record)? else { return Ok(()) };
+    let linked = links::hosts(engine, record)?;
+    let mut hosts = instructions::names(&record.host_config)?.hosts;
+    hosts.extend(linked);
+    rewrite(container, |plan| {
+        plan.places = Some(places);
+        plan.names.hosts = hosts;
+        plan.links = links::all(record);
+    })
 }
 
 /// Changes what the shim is told of the network, if there is something to change.

@@ -5,6 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use networking::{Network, Networks, Subnet};
 
+use crate::runtime::Link;
+
 /// The networks that a container asks about, in its own order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Book(pub Vec<Page>);
@@ -66,6 +68,7 @@ impl Book {
 /// The book as it is on disk, read again when somebody comes or goes.
 pub struct Zone {
     networks: Networks,
+    links: Vec<Link>,
     ids: Vec<String>,
     read: Vec<Option<SystemTime>>,
     book: Book,
@@ -76,9 +79,9 @@ pub struct Zone {
 const YOUNG: Duration = Duration::from_millis(50);
 
 impl Zone {
-    /// The zone of nobody yet.
-    pub fn new(networks: Networks) -> Self {
-        Self { networks, ids: Vec::new(), read: Vec::new(), book: Book::default() }
+    /// The zone of nobody yet, with the asker's own names for others.
+    pub fn new(networks: Networks, links: Vec<Link>) -> Self {
+        Self { networks, links, ids: Vec::new(), read: Vec::new(), book: Book::default() }
     }
 
     /// From now on, these networks.
@@ -102,12 +105,24 @@ impl Zone {
                 continue;
             }
             let leases = self.networks.glance(id).into_iter();
-            page.neighbours = leases.map(|lease| (lease.address, lease.names)).collect();
+            page.neighbours =
+                leases.map(|lease| (lease.address, with_links(lease.names, &self.links))).collect();
             let old = |time: &SystemTime| time.elapsed().is_ok_and(|age| age > YOUNG);
             *read = changed.filter(old);
         }
         &self.book
     }
+}
+
+/// The names that everybody knows, and those that only the asker has for who has them.
+fn with_links(mut names: Vec<String>, links: &[Link]) -> Vec<String> {
+    let own: Vec<_> = links
+        .iter()
+        .filter(|link| names.contains(&link.container))
+        .map(|link| link.name.clone())
+        .collect();
+    names.extend(own);
+    names
 }
 
 #[cfg(test)]

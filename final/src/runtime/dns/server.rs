@@ -21,6 +21,7 @@ use super::answer::{self, Verdict};
 use super::book::Zone;
 use super::forward::{self, Asker, Forwarded, Progress, framed, is_later, unframe};
 use super::{ADDRESS, Upstream, upstreams};
+use crate::runtime::Link;
 
 /// Questions that may be with other name servers at once; more are a failure.
 const PENDING: usize = 256;
@@ -78,7 +79,7 @@ impl Server {
     ///
     /// # Errors
     /// They cannot be opened, or nft(8) cannot be started.
-    pub fn open(networks: Networks, names: &Names, inside: Inside) -> Result<Self> {
+    pub fn open(networks: Networks, names: &Names, links: &[Link], inside: Inside) -> Result<Self> {
         let (udp, tcp, nft) = inside.run(|| {
             // While the loopback is down, a socket on it is bound, but does not answer
             // from where it was asked.
@@ -112,7 +113,7 @@ impl Server {
             forwarded: HashMap::new(),
             next: FIRST,
             turn: 0,
-            zone: Zone::new(networks),
+            zone: Zone::new(networks, links.to_vec()),
             upstreams: upstreams(names),
             forwards: false,
             inside,

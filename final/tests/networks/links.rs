@@ -1,0 +1,27 @@
+//! Names of one's own for others.
+
+use crate::world::World;
+
+pub fn a_link_is_a_name_that_nobody_else_knows() {
+    let world = World::new();
+    world.tell(&["network", "create", "sea"]);
+    world.sleeper("db", &["--network", "sea", "--network-alias", "box"]);
+    world.sleeper("web", &["--network", "sea", "--link", "db:store", "--link", "db:chest"]);
+    let address = world.address("db", "sea");
+    let known = |who: &str| world.names(who, &["udp:store:A", "udp:chest:A", "udp:db:A"]);
+    assert!(known("web").iter().all(|answer| answer.contains(&address)), "{:?}", known("web"));
+    let others = known("db").iter().filter(|answer| answer.contains(&address)).count();
+    assert_eq!(others, 1, "{:?}", known("db"));
+    // Where nobody has a name it is a line of a file, as long as the other runs.
+    world.sleeper("old", &[]);
+    world.sleeper("new", &["--link", "old:elder"]);
+    let line = format!("{}\telder\n", world.address("old", "bridge"));
+    assert!(world.tell(&["exec", "new", "cat", "/etc/hosts"]).contains(&line), "{line}");
+    world.tell(&["rm", "-f", "new", "old", "web", "db"]);
+    world.tell(&["create", "--name", "idle", "host", "true"]);
+    world.tell(&["create", "--name", "lost", "--link", "idle:other", "host", "true"]);
+    let refused = world.refuse(&["start", "lost"]);
+    assert!(refused.contains("Cannot link to a non running container: /idle"), "{refused}");
+    world.tell(&["rm", "idle", "lost"]);
+    world.tell(&["network", "rm", "sea"]);
+}
