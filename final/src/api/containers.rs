@@ -85,9 +85,8 @@ pub async fn stop(
     Path(id): Path<String>,
     params: Params,
 ) -> Result<StatusCode> {
-    let signal = params.text("signal").map(str::to_owned);
-    let seconds: Option<i64> = params.number("t")?;
-    lifecycle::stop(&app, &id, signal.as_deref(), seconds).await.map(|()| StatusCode::NO_CONTENT)
+    let (signal, seconds) = end(&params)?;
+    lifecycle::stop(&app, &id, signal, seconds).await.map(|()| StatusCode::NO_CONTENT)
 }
 
 /// `POST /containers/{id}/restart`
@@ -96,10 +95,13 @@ pub async fn restart(
     Path(id): Path<String>,
     params: Params,
 ) -> Result<StatusCode> {
-    let signal = params.text("signal").map(str::to_owned);
-    let seconds: Option<i64> = params.number("t")?;
-    restart::restart(&app, &id, signal.as_deref(), seconds).await?;
-    Ok(StatusCode::NO_CONTENT)
+    let (signal, seconds) = end(&params)?;
+    restart::restart(&app, &id, signal, seconds).await.map(|()| StatusCode::NO_CONTENT)
+}
+
+/// `signal` and `t`, in seconds: how a program is to be ended.
+fn end(params: &Params) -> Result<(Option<&str>, Option<i64>)> {
+    Ok((params.text("signal"), params.number("t")?))
 }
 
 /// `POST /containers/{id}/kill`

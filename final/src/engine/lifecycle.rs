@@ -16,7 +16,7 @@ use crate::store::{State, Status};
 const POLL: Duration = Duration::from_millis(20);
 
 /// How long `stop` waits before it kills, in seconds, where nobody says otherwise.
-pub const STOP_TIMEOUT: i64 = 10;
+const STOP_TIMEOUT: i64 = 10;
 
 /// Starts a container, and connects those who wait for it before its program runs.
 ///
@@ -85,9 +85,20 @@ fn live_shim(container: &Container, doing: &str) -> Result<Shim> {
     )))
 }
 
-/// Asks the program to end, and ends it when it does not.
-///
-/// `signal` is the container's own, or SIGTERM; `seconds` below 0 means: for ever.
+/// The signal that asks a program to end, and how long it may take before it is killed;
+/// `None` is for ever. What is not asked for is the container's own, or the default.
+pub fn how_to_stop(
+    container: &Container,
+    signal: Option<&str>,
+    seconds: Option<i64>,
+) -> Result<(i32, Option<Duration>)> {
+    let config = &container.record.config;
+    let signal = parse_signal(signal.or(config.stop_signal.as_deref()).unwrap_or("SIGTERM"))?;
+    let seconds = seconds.or(config.stop_timeout).unwrap_or(STOP_TIMEOUT);
+    Ok((signal, (seconds >= 0).then(|| Duration::from_secs(seconds as u64))))
+}
+
+/// Asks the program to end, and ends it when it does not: see [`how_to_stop`].
 pub async fn stop(
     engine: &Engine,
     id: &str,
@@ -103,16 +114,13 @@ pub async fn stop(
         }
         return Err(Error::not_modified("it does not run"));
     }
-    let config = &container.record.config;
-    let signal = parse_signal(signal.or(config.stop_signal.as_deref()).unwrap_or("SIGTERM"))?;
-    let seconds = seconds.or(config.stop_timeout).unwrap_or(STOP_TIMEOUT);
+    let (signal, patience) = how_to_stop(&container, signal, seconds)?;
     let told = live_shim(&container, "stop").and_then(|mut shim| Ok(shim.kill(signal)?));
     if let Err(error) = told
         && container.state()?.is_alive()
     {
         return Err(error);
     }
-    let patience = (seconds >= 0).then(|| Duration::from_secs(seconds as u64));
     if !ended_within(&container, patience).await? {
         // It may have ended just now, after all.
         if let Ok(mut shim) = live_shim(&container, "stop") {
@@ -189,7 +197,14 @@ pub fn pause(engine: &Engine, id: &str) -> Result<()> {
             container.record.id
         )));
     }
-    Ok(live_shim(&container, "pause")?.pause()?)
+    let mut shim = live_shim(&container, "pause")?;
+    if container.group()?.is_none() {
+        return Err(Error::conflict(format!(
+            "cannot pause container {}: it has no cgroup of its own, which takes cgroup v2 or root",
+            container.record.name
+        )));
+    }
+    Ok(shim.pause()?)
 }
 
 /// Lets a frozen container go on.

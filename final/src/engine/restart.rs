@@ -7,8 +7,7 @@ use nix::sys::signal::Signal;
 
 use super::containers::Container;
 use super::error::{Error, Result};
-use super::lifecycle::{self, STOP_TIMEOUT};
-use super::{Engine, instructions};
+use super::{Engine, instructions, lifecycle};
 use crate::runtime::shim::Shim;
 use crate::store::events::{Actor, Kind};
 use crate::store::{State, Status};
@@ -29,17 +28,13 @@ pub async fn restart(
     let before = container.state()?;
     if before.is_alive() {
         instructions::find_joined(&engine.containers, &container)?;
-        let config = &container.record.config;
-        let signal = signal.or(config.stop_signal.as_deref()).unwrap_or("SIGTERM");
-        let signal = lifecycle::parse_signal(signal)?;
-        let seconds = seconds.or(config.stop_timeout).unwrap_or(STOP_TIMEOUT);
+        let (signal, patience) = lifecycle::how_to_stop(&container, signal, seconds)?;
         let mut shim = Shim::connect(&container.dir)?;
         shim.restart()?;
         if before.status == Status::Paused {
             shim.unpause()?;
         }
         shim.kill(signal)?;
-        let patience = (seconds >= 0).then(|| Duration::from_secs(seconds as u64));
         if !began_within(&container, &before, patience).await? {
             Shim::connect(&container.dir)?.kill(Signal::SIGKILL as i32)?;
             began_within(&container, &before, None).await?;

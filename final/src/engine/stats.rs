@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use cgroups::Stats;
 use jiff::Timestamp;
+use nix::unistd::Pid;
 use serde_json::{Map, Value, json};
 
 use super::Engine;
@@ -66,7 +67,10 @@ fn sample(container: &Container) -> Result<Option<Sample>> {
         return Ok(None);
     }
     let group = container.group()?;
-    let stats = group.map(|group| group.stats()).unwrap_or_default();
+    let stats = match group {
+        Some(group) => group.stats(),
+        None => of_processes(&container.pids(&state)?),
+    };
     let mut rest = Map::new();
     rest.insert("pids_stats".into(), pids(&stats));
     rest.insert("blkio_stats".into(), io(&stats));
@@ -76,6 +80,48 @@ fn sample(container: &Container) -> Result<Option<Sample>> {
         rest.insert("networks".into(), networks);
     }
     Ok(Some(Sample { read: format!("{:.9}", Timestamp::now()), cpu: cpu(&stats), rest }))
+}
+
+/// Where the kernel counts for nobody: an ordinary user's container without a cgroup. What
+/// its processes say of themselves, without those that have ended.
+fn of_processes(pids: &[Pid]) -> Stats {
+    let mut stats = Stats::default();
+    for text in pids.iter().filter_map(|pid| fs::read_to_string(format!("/proc/{pid}/stat")).ok()) {
+        let Some(process) = process(&text) else { continue };
+        stats.cpu.user += process.user;
+        stats.cpu.system += process.system;
+        stats.memory.usage += process.resident;
+        stats.pids.current += process.threads;
+    }
+    stats.cpu.total = stats.cpu.user + stats.cpu.system;
+    stats
+}
+
+/// What a process uses: nanoseconds, bytes, and how many threads.
+#[derive(Debug, PartialEq, Eq)]
+struct Process {
+    user: u64,
+    system: u64,
+    threads: u64,
+    resident: u64,
+}
+
+/// `PID (NAME) STATE PPID …`: fields 14, 15, 20 and 24 of proc_pid_stat(5). A name may
+/// have spaces and parentheses.
+fn process(stat: &str) -> Option<Process> {
+    /// sysconf(_SC_CLK_TCK) is 100 on every Linux that we run on.
+    const TICK: u64 = 10_000_000;
+    const PAGE: u64 = 4096;
+    let (_, rest) = stat.rsplit_once(") ")?;
+    let fields: Vec<_> = rest.split_whitespace().collect();
+    // The first field here is the third there.
+    let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
+    Some(Process {
+        user: number(14)? * TICK,
+        system: number(15)? * TICK,
+        threads: number(20)?,
+        resident: number(24)? * PAGE,
+    })
 }
 
 /// Docker's answer. What nobody counts is left out, or 0, as Go has it.
@@ -234,6 +280,17 @@ fn interface(line: &str) -> Option<(String, Value)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_with_an_odd_name_says_what_it_uses() {
+        let line = "7 (a) b (c) S 1 7 7 0 -1 4194560 91 0 0 0 12 3 0 0 20 0 2 0 99 2437120 245 18";
+        let used =
+            Process { user: 120_000_000, system: 30_000_000, threads: 2, resident: 1_003_520 };
+        assert_eq!(process(line), Some(used));
+        assert_eq!(process("7 (a"), None);
+        let ours = of_processes(&[Pid::this()]);
+        assert!(ours.memory.usage > 0 && ours.pids.current > 0);
+    }
 
     #[test]
     fn an_interface_is_read_and_the_loopback_is_not() {

@@ -1,0 +1,114 @@
+//! Limits, and what containers use. Runs on cgroup v2, too: see `.ci/run`.
+
+use std::io::Read;
+use std::process::Stdio;
+
+use testkit::Needs;
+
+#[path = "cli/engine.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod engine;
+
+use engine::{Engine, finish};
+
+const ROOT: &[Needs] = &[Needs::Root, Needs::Overlay];
+const USER: &[Needs] = &[Needs::User, Needs::UserNamespaces, Needs::Overlay];
+
+fn main() {
+    macro_rules! tests {
+        ($($needs:ident $name:ident),* $(,)?) => {
+            vec![$(testkit::test(stringify!($name), $needs, $name)),*]
+        };
+    }
+    testkit::main(tests![
+        ROOT limits_change_while_a_container_runs,
+        ROOT what_containers_use_is_shown,
+        USER an_ordinary_users_container_says_what_it_uses,
+    ])
+}
+
+fn limits_change_while_a_container_runs() {
+    let engine = Engine::new();
+    engine.run(&["-d", "--name", "box", "-m", "64m", "host", "sleep", "1000"]);
+    engine.tell(&["update", "-m", "32m", "--pids-limit", "7", "--cpus", "0.5", "box"]);
+    let shown = "{{.HostConfig.Memory}} {{.HostConfig.PidsLimit}} {{.HostConfig.NanoCpus}}";
+    assert_eq!(engine.tell(&["inspect", "-f", shown, "box"]), "33554432 7 500000000");
+    let script = "for i in 1 2 3 4 5 6 7 8 9; do sleep 1 & done";
+    let forks = engine.ask(&["exec", "box", "sh", "-c", script]);
+    assert!(forks.err.contains("fork"), "{forks:?}");
+    let refusals = [
+        (&["update", "box"][..], "you must provide one or more flags"),
+        (&["update", "-m", "1g", "box"], "update the memoryswap at the same time"),
+        (&["update", "-m", "1m", "box"], "the minimum is 6 MiB"),
+        (&["update", "--cpu-quota", "50000", "box"], "CPU Quota cannot be updated"),
+        (&["update", "--restart", "bogus", "box"], "invalid restart policy 'bogus'"),
+        (&["update", "--cpus", "10000", "box"], "ange of CPUs"),
+    ];
+    for (words, sentence) in refusals {
+        let said = engine.ask(words);
+        assert!(said.code == 1 && said.err.contains(sentence), "{words:?}: {said:?}");
+    }
+    // The limits stay for the next start.
+    engine.tell(&["kill", "box"]);
+    engine.tell(&["start", "box"]);
+    let forks = engine.ask(&["exec", "box", "sh", "-c", script]);
+    assert!(forks.err.contains("fork"), "{forks:?}");
+    engine.tell(&["update", "--pids-limit", "-1", "box"]);
+    let forks = engine.ask(&["exec", "box", "sh", "-c", script]);
+    assert_eq!(forks.err, "");
+    engine.tell(&["rm", "-f", "box"]);
+    engine.assert_nothing_left();
+}
+
+fn what_containers_use_is_shown() {
+    let engine = Engine::new();
+    engine.run(&["-d", "--name", "busy", "-m", "64m", "host", "sh", "-c", "while :; do :; done"]);
+    engine.run(&["-d", "--name", "idle", "host", "sleep", "100"]);
+    let table = engine.tell(&["stats", "--no-stream"]);
+    let headings = "CONTAINER ID   NAME";
+    assert!(table.starts_with(headings) && table.contains("/ 64MiB"), "{table}");
+    assert_eq!(table.lines().count(), 3, "{table}");
+    let shown = engine.tell(&[
+        "stats",
+        "--no-stream",
+        "--format",
+        "{{.Name}} {{.CPUPerc}} {{.PIDs}}",
+        "busy",
+    ]);
+    let words: Vec<_> = shown.split(' ').collect();
+    let share: f64 = words[1].trim_end_matches('%').parse().unwrap();
+    assert!((words[0], words[2]) == ("busy", "1") && share > 1.0, "{shown}");
+    assert_eq!(engine.ask(&["stats", "--no-stream", "nosuch"]).code, 1);
+    // Live, it goes on until nobody looks.
+    let mut command = engine.command(&["stats"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut first = [0; 20];
+    child.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
+    assert_eq!(&first[..3], b"\x1b[H");
+    drop(child.stdout.take());
+    assert_eq!(finish(child).code, 141);
+    engine.tell(&["rm", "-f", "busy", "idle"]);
+    engine.assert_nothing_left();
+}
+
+fn an_ordinary_users_container_says_what_it_uses() {
+    let user = testkit::user().unwrap();
+    let program = testkit::reachable(env!("CARGO_BIN_EXE_coracle"));
+    let root = user.home().join("root");
+    let ask = |words: &[&str]| {
+        let output = user.command(&program).arg("--root").arg(&root).args(words).output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let script = "sleep 1000 & while :; do :; done";
+    let run =
+        ["run", "-q", "-d", "--network", "none", "--name", "busy", "host", "sh", "-c", script];
+    assert!(ask(&run).0);
+    // With a cgroup of its own or without: what is shown is what it uses.
+    let format =
+        ["stats", "--no-stream", "--format", "{{.CPUPerc}} {{.MemUsage}} {{.PIDs}}", "busy"];
+    let (_, shown) = ask(&format);
+    let words: Vec<_> = shown.split(' ').collect();
+    let share: f64 = words[0].trim_end_matches('%').parse().unwrap();
+    assert!(share > 1.0 && words[1] != "0B" && words.last() == Some(&"2"), "{shown}");
+    assert!(ask(&["rm", "-f", "busy"]).0);
+}
