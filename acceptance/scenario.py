@@ -79,18 +79,22 @@ MAY_DIFFER = {
     "run": USAGE, "stop": USAGE, "inspect": USAGE, "exec x": USAGE, "frobnicate": USAGE,
     "run --no-such-flag IMAGE": USAGE, "run -d --name a --restart sometimes IMAGE": USAGE,
     "pull IMAGE": "docker's client repeats the status at the end",
+    "exec one /no/such": "docker's client takes the sentence for the program's output; 126 by an old dockerd, 127 by a new one",
 }
 MAY_DIFFER_FROM_DOCKERD = {
     "pull 127.0.0.1:1/none/none:1": WORDS, "run --rm IMAGE /no/such": WORDS, "run --rm IMAGE /etc": WORDS,
     "run --rm -m 1k IMAGE true": WORDS, "ps --filter nonsense=1": WORDS, "exec one true": WORDS,
     "kill two": WORDS, "run --rm -v bad:path:zz IMAGE true": WORDS,
     "run --rm -p 127.0.0.1:8099:80 IMAGE true": WORDS, "network rm sea": WORDS,
-    "exec one /no/such": "126 by an old dockerd, 127 by a new one",
     "run --rm -u 12:34 IMAGE id": "dockerd names the group once more among the supplementary ones",
     "history -q mine:2": "dockerd keeps no history for an image that has none",
     "run --rm --privileged IMAGE grep CapEff /proc/self/status":
         "runc wants capabilities that this machine does not give; we take those that there are",
     "inspect -f '{{json .Config.Labels}} {{.HostConfig.NetworkMode}} {{len .Mounts}}' two":
         "an old dockerd says default, a new one bridge",
+    "rmi IMAGE": "dockerd names the layers too, if it keeps them by itself and not by containerd",
+    "port web": "dockerd publishes by IPv6 too, where the machine has it",
+    "ps --format {{.Ports}}": "dockerd publishes by IPv6 too, where the machine has it",
+    "inspect -f '{{.RestartCount}} {{.State.ExitCode}} {{.State.Status}}' again": "how far it has come is chance",
     "logs --tail 1 talk": "standard output and error are two pipes: which line is last is chance",
 }

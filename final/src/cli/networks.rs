@@ -136,6 +136,9 @@ pub struct ConnectArgs {
     /// What else its neighbours may call the container.
     #[arg(long, value_name = "NAME")]
     alias: Vec<String>,
+    /// What the container, and nobody else, calls another: CONTAINER:NAME.
+    #[arg(long, value_name = "LINK")]
+    link: Vec<String>,
     /// Of several networks, the one with the highest number is the way out.
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     gw_priority: Option<i64>,
@@ -287,6 +290,7 @@ impl ConnectArgs {
         let settings = EndpointSettings {
             ipam_config: ipam,
             aliases: (!self.alias.is_empty()).then(|| self.alias.clone()),
+            links: (!self.link.is_empty()).then(|| self.link.clone()),
             gw_priority: self.gw_priority,
             ..EndpointSettings::default()
         };

@@ -17,8 +17,8 @@ use networking::{
 use nix::unistd::Pid;
 
 use super::dns;
-use super::instructions::{Link, NetworkPlan};
-use crate::store::ContainerDir;
+use super::instructions::{Instructions, Link, NetworkPlan};
+use crate::store::{self, ContainerDir};
 
 /// Where a container is, whichever way.
 pub enum Connection {
@@ -125,6 +125,8 @@ struct Attached {
     names: Names,
     links: Vec<Link>,
     folder: PathBuf,
+    /// What the engine writes anew when something changes.
+    instructions: PathBuf,
 }
 
 impl Attachment {
@@ -137,6 +139,7 @@ impl Attachment {
             names: plan.names.clone(),
             links: plan.links.clone(),
             folder: dir.path().to_owned(),
+            instructions: dir.instructions(),
         })))
     }
 
@@ -162,6 +165,7 @@ impl Attachment {
     pub fn connect(&self, place: &Place, pid: Pid, dns: &mut Option<dns::Server>) -> Result<()> {
         let mut attached = self.0.borrow_mut();
         attached.bridges.connect(place, &Inside::of(pid)?)?;
+        attached.read_links()?;
         if dns.is_none() && attached.has_neighbours() {
             let mut server = attached.open_dns(pid)?;
             server.finish_opening()?;
@@ -215,13 +219,22 @@ impl Attached {
 
     fn open_dns(&self, pid: Pid) -> Result<dns::Server> {
         let networks = self.networks.clone();
-        let mut server = dns::Server::open(networks, &self.names, &self.links, Inside::of(pid)?)?;
+        let mut server = dns::Server::open(networks, &self.names, Inside::of(pid)?)?;
         self.cover(&mut server);
         Ok(server)
     }
 
     fn cover(&self, dns: &mut dns::Server) {
-        dns.cover(self.bridges.networks(), self.bridges.way_out().is_some());
+        dns.cover(self.bridges.networks(), &self.links, self.bridges.way_out().is_some());
+    }
+
+    /// A new place may come with new links.
+    fn read_links(&mut self) -> Result<()> {
+        let instructions = store::read::<Instructions>(&self.instructions)?;
+        if let Some(plan) = instructions.and_then(|instructions| instructions.network) {
+            self.links = plan.links;
+        }
+        Ok(())
     }
 
     fn tell(&self, dns: &mut Option<dns::Server>) {

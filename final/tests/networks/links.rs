@@ -12,6 +12,13 @@ pub fn a_link_is_a_name_that_nobody_else_knows() {
     assert!(known("web").iter().all(|answer| answer.contains(&address)), "{:?}", known("web"));
     let others = known("db").iter().filter(|answer| answer.contains(&address)).count();
     assert_eq!(others, 1, "{:?}", known("db"));
+    // A place that it is given while it runs may come with one, too.
+    world.tell(&["network", "create", "bay"]);
+    world.sleeper("late", &["--network", "bay"]);
+    world.tell(&["network", "connect", "--link", "db:store", "sea", "late"]);
+    assert!(world.names("late", &["udp:store:A"])[0].contains(&address));
+    world.tell(&["rm", "-f", "late"]);
+    world.tell(&["network", "rm", "bay"]);
     // Where nobody has a name it is a line of a file, as long as the other runs.
     world.sleeper("old", &[]);
     world.sleeper("new", &["--link", "old:elder"]);

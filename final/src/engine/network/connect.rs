@@ -5,7 +5,7 @@ use networking::{DEFAULT, Place};
 use nix::unistd::geteuid;
 
 use super::places::{as_asked, is_bridge, place, rewrite, why_fixed, why_unreachable};
-use super::{Found, names_of, places};
+use super::{Found, links, names_of, places};
 use crate::engine::containers::Container;
 use crate::engine::error::{Error, Result};
 use crate::engine::record::Record;
@@ -34,15 +34,18 @@ pub fn connect(
             container.record.name, network.name
         )));
     }
+    endpoints.insert(network.name.clone(), settings.clone());
+    container.record.networks = Some(endpoints);
     if alive {
+        // Its shim reads them when it is told of the place.
+        let links = links::all(&container.record);
+        rewrite(&container, |plan| plan.links = links)?;
         let names = match network.name == DEFAULT {
             true => Vec::new(),
             false => names_of(&container.record, &settings),
         };
         Shim::connect(&container.dir)?.connect_network(&Place { names, ..wanted })?;
     }
-    endpoints.insert(network.name.clone(), settings);
-    container.record.networks = Some(endpoints);
     write(engine, &container)?;
     if alive {
         found.tell(engine.root.data(), "connect", Some(&container.record.id));

@@ -79,13 +79,20 @@ pub struct Zone {
 const YOUNG: Duration = Duration::from_millis(50);
 
 impl Zone {
-    /// The zone of nobody yet, with the asker's own names for others.
-    pub fn new(networks: Networks, links: Vec<Link>) -> Self {
-        Self { networks, links, ids: Vec::new(), read: Vec::new(), book: Book::default() }
+    /// The zone of nobody yet.
+    pub fn new(networks: Networks) -> Self {
+        Self {
+            networks,
+            links: Vec::new(),
+            ids: Vec::new(),
+            read: Vec::new(),
+            book: Book::default(),
+        }
     }
 
-    /// From now on, these networks.
-    pub fn cover<'a>(&mut self, networks: impl Iterator<Item = &'a Network>) {
+    /// From now on, these networks, and the asker's own names for others.
+    pub fn cover<'a>(&mut self, networks: impl Iterator<Item = &'a Network>, links: &[Link]) {
+        self.links = links.to_vec();
         (self.ids, self.read, self.book) = Default::default();
         for network in networks {
             let Network { id, name, subnet, .. } = network;

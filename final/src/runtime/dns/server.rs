@@ -79,7 +79,7 @@ impl Server {
     ///
     /// # Errors
     /// They cannot be opened, or nft(8) cannot be started.
-    pub fn open(networks: Networks, names: &Names, links: &[Link], inside: Inside) -> Result<Self> {
+    pub fn open(networks: Networks, names: &Names, inside: Inside) -> Result<Self> {
         let (udp, tcp, nft) = inside.run(|| {
             // While the loopback is down, a socket on it is bound, but does not answer
             // from where it was asked.
@@ -113,7 +113,7 @@ impl Server {
             forwarded: HashMap::new(),
             next: FIRST,
             turn: 0,
-            zone: Zone::new(networks, links.to_vec()),
+            zone: Zone::new(networks),
             upstreams: upstreams(names),
             forwards: false,
             inside,
@@ -128,8 +128,13 @@ impl Server {
 
     /// Answers for these networks from now on, and asks others if there is a way out.
     /// On the default network nobody has a name.
-    pub fn cover<'a>(&mut self, networks: impl Iterator<Item = &'a Network>, forwards: bool) {
-        self.zone.cover(networks.filter(|network| network.name != DEFAULT));
+    pub fn cover<'a>(
+        &mut self,
+        networks: impl Iterator<Item = &'a Network>,
+        links: &[Link],
+        forwards: bool,
+    ) {
+        self.zone.cover(networks.filter(|network| network.name != DEFAULT), links);
         self.forwards = forwards;
     }
 
