@@ -94,6 +94,9 @@ fn an_exec_is_told_in_dockers_shape() {
     assert_eq!(status, 200);
     let ended = || daemon.ask("GET", &format!("/exec/{exec}/json"), Value::Null).1["ExitCode"] == 3;
     assert!(wait_until(Duration::from_secs(20), ended));
+    // It has nothing any more that could have a size.
+    let resize = format!("/exec/{exec}/resize?h=24&w=80");
+    assert_eq!(daemon.ask("POST", &resize, Value::Null).0, 404);
     daemon.ask("DELETE", &format!("/containers/{box_}?force=1"), Value::Null);
     daemon.end();
 }

@@ -185,7 +185,11 @@ impl Execs {
 
     /// Tells its terminal its size, in characters.
     pub fn resize(&self, id: &str, height: u16, width: u16) -> Result<()> {
-        Ok(Shim::connect(&self.find(id)?.exec)?.resize(height, width)?)
+        let exec = self.find(id)?.exec;
+        if !exec.state()?.is_alive() {
+            return Err(Error::not_found("no such exec"));
+        }
+        Ok(Shim::connect(&exec)?.resize(height, width)?)
     }
 
     /// How it is.

@@ -201,7 +201,7 @@ impl<'a> Wanted<'a> {
             })
         };
         let in_network = |wanted: &str| {
-            places.endpoints(record).iter().any(|(name, endpoint)| {
+            places.endpoints(record, true).iter().any(|(name, endpoint)| {
                 let id = endpoint.network_id.as_deref().unwrap_or_default();
                 name == wanted || !id.is_empty() && id.starts_with(wanted)
             })
@@ -289,7 +289,7 @@ fn summary(
             "NetworkMode": record.host_config.network_mode,
             "Annotations": record.host_config.annotations,
         },
-        "NetworkSettings": { "Networks": places.endpoints(record) },
+        "NetworkSettings": { "Networks": places.endpoints(record, state.is_alive()) },
         "Mounts": record.mounts,
     })
 }

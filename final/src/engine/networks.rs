@@ -59,22 +59,31 @@ impl Places {
         ports
     }
 
-    /// The container's networks, by name.
-    pub fn endpoints(&self, record: &Record) -> HashMap<String, EndpointSettings> {
+    /// The container's networks, by name. One that does not run has no place on them,
+    /// though it may not have given it back yet.
+    pub fn endpoints(&self, record: &Record, alive: bool) -> HashMap<String, EndpointSettings> {
         let mode = record.host_config.network_mode.as_deref().unwrap_or_default();
         if mode.starts_with("container:") {
             return HashMap::new();
         }
         let endpoints = record.endpoints().into_iter();
-        endpoints.map(|(name, asked)| (name.clone(), self.endpoint(record, &name, asked))).collect()
+        endpoints
+            .map(|(name, asked)| (name.clone(), self.endpoint(record, &name, asked, alive)))
+            .collect()
     }
 
     /// What was asked for, and what has become of it.
-    fn endpoint(&self, record: &Record, name: &str, asked: EndpointSettings) -> EndpointSettings {
+    fn endpoint(
+        &self,
+        record: &Record,
+        name: &str,
+        asked: EndpointSettings,
+        alive: bool,
+    ) -> EndpointSettings {
         let is_users = !matches!(name, DEFAULT | "host" | "none");
         let id = self.ids.get(name).cloned();
         let text = |text: Option<String>| Some(text.unwrap_or_default());
-        let place = self.on(record, name);
+        let place = self.on(record, name).filter(|_| alive);
         EndpointSettings {
             dns_names: is_users.then(|| network::names_of(record, &asked)),
             gw_priority: Some(asked.gw_priority.unwrap_or(0)),
@@ -116,7 +125,7 @@ impl Places {
             sandbox_id: Some(String::new()),
             sandbox_key: Some(String::new()),
             ports: Some(ports),
-            networks: Some(self.endpoints(record)),
+            networks: Some(self.endpoints(record, state.is_alive())),
         }
     }
 }

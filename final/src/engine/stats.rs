@@ -165,12 +165,16 @@ fn told(container: &Container, now: Option<Sample>, before: Option<Sample>) -> V
 fn cpu(stats: &Stats) -> Value {
     let cpu = &stats.cpu;
     let (system, online) = system_cpu();
+    let mut usage = json!({
+        "total_usage": cpu.total,
+        "usage_in_kernelmode": cpu.system,
+        "usage_in_usermode": cpu.user,
+    });
+    if !cpu.each.is_empty() {
+        usage["percpu_usage"] = json!(cpu.each);
+    }
     json!({
-        "cpu_usage": {
-            "total_usage": cpu.total,
-            "usage_in_kernelmode": cpu.system,
-            "usage_in_usermode": cpu.user,
-        },
+        "cpu_usage": usage,
         "system_cpu_usage": system,
         "online_cpus": online,
         "throttling_data": {

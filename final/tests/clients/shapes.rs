@@ -97,6 +97,16 @@ pub fn a_hardware_address_is_told_before_the_start_and_kept() {
     let (status, answer) = daemon.ask("POST", "/containers/boat/start", Value::Null);
     assert_eq!(status, 204, "{answer}");
     assert_eq!(shown(), address);
+    // With version 1 of cgroups, every processor's part is known.
+    let (_, stats) = daemon.ask("GET", "/containers/boat/stats?stream=0&one-shot=1", Value::Null);
+    let usage = &stats["cpu_stats"]["cpu_usage"];
+    let sum =
+        usage["percpu_usage"].as_array().map(|all| all.iter().filter_map(Value::as_u64).sum());
+    assert!(sum.is_none_or(|sum: u64| sum > 0), "{usage}");
+    // Who does not run has no place on a network.
+    daemon.ask("POST", "/containers/boat/stop?t=0", Value::Null);
+    let (_, boat) = daemon.ask("GET", "/containers/boat/json", Value::Null);
+    assert_eq!(boat["NetworkSettings"]["Networks"]["north sea"]["IPAddress"], "");
     daemon.ask("DELETE", "/containers/boat?force=1", Value::Null);
     assert_eq!(daemon.ask("DELETE", "/networks/north%20sea", Value::Null).0, 204);
 }

@@ -31,6 +31,8 @@ pub struct Cpu {
     pub user: u64,
     /// In the kernel.
     pub system: u64,
+    /// Of all of it, what each processor has done; empty with version 2, which does not say.
+    pub each: Vec<u64>,
     /// Periods with a quota that have passed.
     pub periods: u64,
     /// Those of them in which the quota was used up.
@@ -176,6 +178,7 @@ fn cpu_v2(path: &Path) -> Cpu {
         total: get("usage_usec") * 1000,
         user: get("user_usec") * 1000,
         system: get("system_usec") * 1000,
+        each: Vec::new(),
         periods: get("nr_periods"),
         throttled_periods: get("nr_throttled"),
         throttled: get("throttled_usec") * 1000,
@@ -189,10 +192,17 @@ fn cpu_v1(usage: &Path, quota: Option<&Path>) -> Cpu {
         total: number(&usage.join("cpuacct.usage")).unwrap_or(0),
         user: number(&usage.join("cpuacct.usage_user")).unwrap_or(0),
         system: number(&usage.join("cpuacct.usage_sys")).unwrap_or(0),
+        each: numbers(&usage.join("cpuacct.usage_percpu")),
         periods: get("nr_periods"),
         throttled_periods: get("nr_throttled"),
         throttled: get("throttled_time"),
     }
+}
+
+/// The numbers of a line.
+fn numbers(path: &Path) -> Vec<u64> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.split_whitespace().filter_map(|word| word.parse().ok()).collect()
 }
 
 // ANCHOR: memory_v2
