@@ -433,6 +433,21 @@ fn a_closed_output_ends_us_quietly() {
         assert_eq!((said.code, said.err.as_str()), (141, ""), "{words:?}");
     }
     engine.tell(&["rm", "many"]);
+
+    // A container is not ended by who does not want to hear it any more.
+    let script = "while :; do echo more; sleep 0.05; done";
+    for flags in [&["--name", "heard"][..], &["--rm", "--name", "heard"]] {
+        let (reader, writer) = nix::unistd::pipe().unwrap();
+        drop(reader);
+        let words = [flags, &["host", "sh", "-c", script]].concat();
+        let mut command = engine.command(&engine.words(&words));
+        let child = command.stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
+        drop(command);
+        let said = finish(child);
+        assert!(said.code == 141 && said.err.contains(" goes on"), "{said:?}");
+        assert_eq!(engine.tell(&["ps", "--format", "{{.Names}}"]), "heard");
+        engine.tell(&["rm", "-f", "heard"]);
+    }
     engine.assert_nothing_left();
 }
 

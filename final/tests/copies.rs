@@ -13,8 +13,11 @@ use testkit::{Needs, wait_until};
 #[path = "cli/engine.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
 mod engine;
+#[path = "security/flipper.rs"]
+mod flipper;
 
 use engine::{Engine, finish};
+use flipper::Flipper;
 
 const ROOT: &[Needs] = &[Needs::Root, Needs::Overlay];
 const USER: &[Needs] = &[Needs::User, Needs::UserNamespaces, Needs::Overlay];
@@ -196,12 +199,13 @@ fn no_byte_of_the_host_is_read_or_written_through_a_link_that_changes() {
     fs::create_dir(&victim).unwrap();
     fs::write(victim.join("secret"), "the host's").unwrap();
     fs::write(folder.path().join("file"), "ours").unwrap();
-    let script = format!(
-        "cd /race; while :; do rm -rf d; ln -s {0} d; rm d; ln -s ../../../../../../..{0} d; rm d; \
-         mkdir d; echo inside > d/secret; sleep 0.05; done",
-        victim.display()
-    );
-    engine.run(&["-d", "--name", "swapper", "-v", "race:/race", "host", "sh", "-c", &script]);
+    engine.run(&["-d", "--name", "swapper", "-v", "race:/race", "host", "sleep", "1000"]);
+    let race = engine.root.path().join("volumes/race/_data");
+    fs::create_dir(race.join("d")).unwrap();
+    fs::write(race.join("d/secret"), "inside\n").unwrap();
+    symlink(&victim, race.join("far")).unwrap();
+    // As the container's process could, only faster.
+    let attacker = Flipper::start(race.join("d"), race.join("far"));
     let mut words = engine.words(&["--name", "idle", "-v", "race:/race", "host", "true"]);
     words[0] = "create";
     engine.tell(&words);
@@ -226,6 +230,7 @@ fn no_byte_of_the_host_is_read_or_written_through_a_link_that_changes() {
     if let Ok(text) = fs::read_to_string(folder.path().join("out/secret")) {
         assert_eq!(text, "inside\n");
     }
+    drop(attacker);
     engine.tell(&["rm", "-f", "swapper", "idle"]);
     engine.tell(&["volume", "rm", "race"]);
     engine.assert_nothing_left();

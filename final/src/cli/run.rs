@@ -149,9 +149,19 @@ pub async fn run(client: &Client, args: RunArgs) -> Result<ExitCode> {
     if result.is_ok() && args.detach {
         out::line(&id)?;
     }
-    // A container that was to go when it ends, goes also when it could not start.
-    if result.is_err() && args.create.engine.rm {
-        let _ = client.delete(&format!("/containers/{id}?force=1&v=1")).await;
+    match &result {
+        // Its output is still kept, and it still goes when it ends, if it was to.
+        Err(error) if error.is::<out::Closed>() => {
+            out::tell(format!(
+                "coracle: standard output is closed; container {} goes on",
+                &id[..12]
+            ));
+        }
+        // A container that was to go when it ends, goes also when it could not start.
+        Err(_) if args.create.engine.rm => {
+            let _ = client.delete(&format!("/containers/{id}?force=1&v=1")).await;
+        }
+        _ => {}
     }
     result
 }
