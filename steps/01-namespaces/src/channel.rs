@@ -100,8 +100,12 @@ impl ParentEnd {
     pub fn hear(&mut self) -> Result<Option<Message>> {
         loop {
             let mut line = String::new();
-            let read = self.0.read_line(&mut line);
-            if read.doing(|| "listen to the container's first process")? == 0 {
+            let read = match self.0.read_line(&mut line) {
+                // Killed before it has read all that we said: an end like any other.
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => 0,
+                read => read.doing(|| "listen to the container's first process")?,
+            };
+            if read == 0 {
                 return Ok(None);
             }
             let message = serde_json::from_str(&line).map_err(|error| {
@@ -166,5 +170,19 @@ impl ChildEnd {
 impl AsFd for ChildEnd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pair;
+
+    #[test]
+    fn a_child_that_is_killed_with_a_word_unread_is_an_end() {
+        let (mut parent, child) = pair().expect("make a pair");
+        parent.go().expect("speak");
+        drop(child);
+        let heard = parent.hear().expect("listen");
+        assert!(heard.is_none(), "nothing was said");
     }
 }
