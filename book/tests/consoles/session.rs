@@ -92,13 +92,13 @@ pub fn check(page: &Page, prompt: Prompt, consoles: &[Console]) {
 fn judge(console: &Console, ended: &[Ended]) -> Option<String> {
     let mut wrong = String::new();
     for (command, ended) in console.commands.iter().zip(ended) {
+        let typed = command.typed.join("\n  ");
         if let Some(diff) = difference(console, &command.output, &ended.output) {
-            write!(wrong, "  $ {}\n{diff}", command.script).expect("write to memory");
+            write!(wrong, "  {typed}\n{diff}").expect("write to memory");
         }
         if ended.status != 0 && !console.fails {
             let said = ended.output.join("\n    ");
-            let line = format!("  $ {}: ends with {}\n    {said}\n", command.script, ended.status);
-            wrong += &line;
+            wrong += &format!("  {typed}: ends with {}\n    {said}\n", ended.status);
         }
     }
     if ended.len() < console.commands.len() {
