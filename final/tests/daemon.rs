@@ -285,10 +285,10 @@ fn a_daemon_that_goes_holds_up_nobody() {
         for _ in 0..20 {
             let asked = Instant::now();
             assert_eq!(engine.tell(&["ps", "--format", "{{.Names}}"]), "goes-on");
-            assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
+            assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
         }
         daemon.end(Signal::SIGTERM);
-        assert!(begin.elapsed() < Duration::from_secs(8), "{:?}", begin.elapsed());
+        assert!(begin.elapsed() < SOON, "{:?}", begin.elapsed());
         drop(silent);
         for mut listener in listeners {
             let _ = listener.kill();

@@ -66,8 +66,21 @@ pub fn create(
     making.take_name(name)?;
     making.write(&image)?;
     making.done = true;
+    warnings.extend(unheard_mounts(&making.record));
     engine.events.tell_container(&making.dir, "create", &[]);
     Ok((making.record.id.clone(), warnings))
+}
+
+/// What is said to an ordinary user who wants later mounts of the host to be seen inside.
+/// The kernel copies a mount with its ties only for who may mount where the original is.
+fn unheard_mounts(record: &Record) -> Option<String> {
+    let is_tied = |word: &str| word.ends_with("slave") || word.ends_with("shared");
+    let mut ties = record.mounts.iter().filter_map(|mount| mount.propagation.as_deref());
+    let word = ties.find(|word| is_tied(word)).filter(|_| userns::needed())?;
+    Some(format!(
+        "{word} has no effect: what is mounted later on the host is not seen in an ordinary \
+         user's container"
+    ))
 }
 
 /// Whether the image is what was asked for, and what this machine can run.
