@@ -126,6 +126,7 @@ pub fn an_image_is_told_as_the_client_knows_it() {
     assert_eq!((pull("none"), pull("1")), (404, 200));
     let (status, found) = daemon.ask("GET", &format!("/distribution/{name}:1/json"), Value::Null);
     assert_eq!(status, 200, "{found}");
+    assert_eq!(found["Platforms"][0]["os"], "linux", "{found}");
     let digest = found["Descriptor"]["digest"].as_str().unwrap_or_default().to_owned();
     assert_eq!(daemon.ask("GET", &format!("/distribution/{name}:none/json"), Value::Null).0, 404);
     let image = |version: &str| {

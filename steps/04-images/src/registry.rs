@@ -104,7 +104,7 @@ impl Registry {
     /// same: the second value says where it starts.
     ///
     /// `waiting` hears of every pause: why, and how long.
-    pub(crate) fn blob(
+    pub fn blob(
         &self,
         digest: &Digest,
         from: u64,
