@@ -29,6 +29,15 @@ const REGISTRY: &[Needs] = &[
     Needs::Program("skopeo"),
     Needs::Program("busybox"),
 ];
+const LOGIN: &[Needs] = &[
+    Needs::Root,
+    Needs::Overlay,
+    Needs::Program("docker-registry"),
+    Needs::Program("skopeo"),
+    Needs::Program("htpasswd"),
+    Needs::Program("busybox"),
+    Needs::Program("docker"),
+];
 const ROOT: &[Needs] = &[Needs::Root, Needs::Overlay];
 
 fn main() {
@@ -54,6 +63,7 @@ fn main() {
         ROOT an_archive_without_owners_is_roots,
         NETWORK a_hardware_address_is_told_before_the_start_and_kept,
         REGISTRY an_image_is_told_as_the_client_knows_it,
+        LOGIN a_pull_is_by_whoever_the_client_says,
     ])
 }
 

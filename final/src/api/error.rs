@@ -33,6 +33,7 @@ impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let status = match self.kind {
             Kind::BadParameter => StatusCode::BAD_REQUEST,
+            Kind::Unauthorized => StatusCode::UNAUTHORIZED,
             Kind::Forbidden => StatusCode::FORBIDDEN,
             Kind::NotFound => StatusCode::NOT_FOUND,
             Kind::Conflict => StatusCode::CONFLICT,

@@ -8,17 +8,22 @@ use bollard_stubs::models::ImageDeleteResponseItem;
 use serde_json::{Value, json};
 
 use super::params::Params;
+use super::registry::Sender;
 use super::{App, blocking};
 use crate::engine::error::{Error, Result};
 use crate::engine::worker::error_line;
-use crate::engine::{distribution, image_listing, image_removal};
+use crate::engine::{image_listing, image_removal};
 use crate::shape::{self, Ordered};
 
 /// `POST /images/create`: a pull, told in lines of JSON.
 ///
 /// The status is that of the beginning: an image that is not there is a 404 as long
 /// as nothing was said but its name.
-pub async fn pull(State(app): State<App>, params: Params) -> Result<Response<Body>> {
+pub async fn pull(
+    State(app): State<App>,
+    params: Params,
+    Sender(login): Sender,
+) -> Result<Response<Body>> {
     let image = params
         .text("fromImage")
         .ok_or_else(|| Error::bad_parameter("fromImage is missing: which image?"))?;
@@ -30,7 +35,7 @@ pub async fn pull(State(app): State<App>, params: Params) -> Result<Response<Bod
     let platform = params.text("platform").map(str::to_owned);
     let (sender, mut receiver) = tokio::sync::mpsc::channel::<Result<Vec<u8>>>(64);
     tokio::task::spawn_blocking(move || {
-        let result = app.images.pull(&reference, platform.as_deref(), |line| {
+        let result = app.images.pull(&reference, platform.as_deref(), login, |line| {
             sender.blocking_send(Ok(line.to_vec())).is_ok()
         });
         if let Err(error) = result {
@@ -118,12 +123,6 @@ pub async fn show(
     }
 }
 
-/// `GET /distribution/{name}/json`
-pub async fn distribution(Path(path): Path<String>) -> Result<Json<Value>> {
-    let Some(name) = path.strip_suffix("/json").map(str::to_owned) else { return Err(no_page()) };
-    blocking(move || distribution::look(&name)).await.map(Json)
-}
-
 /// `POST /images/{name}/tag`
 pub async fn change(
     State(app): State<App>,
@@ -143,7 +142,7 @@ pub async fn change(
     blocking(move || app.images.tag(&name, &target)).await.map(|()| StatusCode::CREATED)
 }
 
-fn no_page() -> Error {
+pub(super) fn no_page() -> Error {
     Error::not_found("page not found")
 }
 

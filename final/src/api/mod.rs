@@ -17,6 +17,7 @@ pub mod networks;
 pub mod observe;
 pub mod params;
 pub mod prune;
+pub mod registry;
 pub mod system;
 mod versions;
 pub mod volumes;
@@ -84,7 +85,8 @@ pub fn router(engine: App) -> Router {
         .route("/images/json", get(images::list))
         .route("/images/prune", post(prune::images))
         .route("/images/{*path}", get(images::show).post(images::change).delete(images::remove))
-        .route("/distribution/{*path}", get(images::distribution))
+        .route("/auth", post(registry::log_in))
+        .route("/distribution/{*path}", get(registry::distribution))
         .route("/networks", get(networks::list))
         .route("/networks/create", post(networks::create))
         .route("/networks/prune", post(networks::prune))

@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use images::{
-    Descriptor, Digest, DockerConfig, Document, ImageConfig, Platform, Reference, Registry,
+    Descriptor, Digest, DockerConfig, Document, ImageConfig, Login, Platform, Reference, Registry,
     VerifyingReader,
 };
 use serde_json::{Value as Json, json};
@@ -14,10 +14,13 @@ use super::error::{Error, Result};
 ///
 /// # Errors
 /// The name is none, or the registry does not have it, or does not answer.
-pub fn look(name: &str) -> Result<Json> {
+pub fn look(name: &str, login: Option<Login>) -> Result<Json> {
     let reference: Reference =
         name.parse().map_err(|why: images::Error| Error::bad_parameter(why.to_string()))?;
-    let credentials = DockerConfig::load()?.credentials(reference.domain())?;
+    let credentials = match login {
+        Some(login) => login.credentials(reference.domain())?,
+        None => DockerConfig::load()?.credentials(reference.domain())?,
+    };
     let registry = Registry::new(&reference, credentials)?;
     let found = registry.manifest(reference.digest())?;
     let (media_type, platforms) = match Document::parse(&found.bytes)? {
@@ -31,6 +34,26 @@ pub fn look(name: &str) -> Result<Json> {
         }
     };
     Ok(described(&media_type, &found.digest, found.bytes.len(), platforms))
+}
+
+/// Asks a registry whether it knows somebody. Docker Hub is `docker.io`, and has older
+/// names that are URLs.
+///
+/// # Errors
+/// It does not, or does not answer.
+pub fn log_in(server: &str, login: &Login) -> Result<()> {
+    let host = server.trim_start_matches("https://").trim_start_matches("http://");
+    let domain = match host.split('/').next().unwrap_or_default() {
+        "" | "index.docker.io" | "registry-1.docker.io" => "docker.io",
+        domain => domain,
+    };
+    let credentials = login.credentials(domain)?;
+    let missing =
+        || Error::bad_parameter(format!("log in to {domain}: as whom? a user is missing"));
+    Registry::log_in(domain, credentials.ok_or_else(missing)?).map_err(|why| match why {
+        images::Error::Denied(why) => Error::unauthorized(why),
+        why => why.into(),
+    })
 }
 
 /// Of a single image: its configuration tells, which is another document, if it is an

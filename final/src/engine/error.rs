@@ -24,6 +24,8 @@ pub struct Error {
 pub enum Kind {
     /// The request makes no sense: 400.
     BadParameter,
+    /// It is not known who asks: 401.
+    Unauthorized,
     /// It is not to be done, whoever asks: 403.
     Forbidden,
     /// There is no such thing: 404.
@@ -42,6 +44,11 @@ impl Error {
     /// A request that makes no sense.
     pub fn bad_parameter(message: impl Into<String>) -> Self {
         Self { kind: Kind::BadParameter, message: message.into(), exit_code: 125 }
+    }
+
+    /// Somebody who is not known.
+    pub fn unauthorized(message: impl Into<String>) -> Self {
+        Self { kind: Kind::Unauthorized, message: message.into(), exit_code: 125 }
     }
 
     /// Something that is not to be done.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use bollard_stubs::models::ImageDeleteResponseItem;
-use images::{Image, Reference, Store};
+use images::{Image, Login, Reference, Store};
 use namespaces::userns;
 
 use super::error::{Error, Result};
@@ -87,18 +87,16 @@ impl Images {
     }
 
     /// Downloads an image; `each` is told of the progress, a line of JSON each time.
+    /// Without a `login`, it is whoever Docker's config file names.
     pub fn pull(
         &self,
         reference: &str,
         platform: Option<&str>,
+        login: Option<Login>,
         each: impl FnMut(&[u8]) -> bool,
     ) -> Result<()> {
-        let platform = platform.map(str::to_owned);
-        worker::run(
-            self.root.data(),
-            &Job::Pull { reference: reference.to_owned(), platform },
-            each,
-        )?;
+        let (name, platform) = (reference.to_owned(), platform.map(str::to_owned));
+        worker::run(self.root.data(), &Job::Pull { reference: name, platform, login }, each)?;
         let Ok(name) = reference.parse::<Reference>() else { return Ok(()) };
         let actor = Actor::new(name.familiar()).with("name", name.familiar_name());
         Events::of(self.root.data()).tell(Kind::Image, "pull", actor);

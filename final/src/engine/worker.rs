@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use bollard_stubs::models::{CreateImageInfo, ErrorDetail, ProgressDetail};
 use images::{
-    Digest, Event, Image, Progress, PullOptions, Reference, RemoveOptions, Removed, Store,
+    Digest, Event, Image, Login, Progress, PullOptions, Reference, RemoveOptions, Removed, Store,
 };
 use namespaces::userns;
 use serde_json::json;
@@ -38,6 +38,8 @@ pub enum Job {
         reference: String,
         /// For which platform; the host's where none is given.
         platform: Option<String>,
+        /// Who wants it; whoever Docker's config file says where nobody is named.
+        login: Option<Login>,
     },
     /// Unpack the layers of an image, by id.
     Unpack(String),
@@ -60,7 +62,7 @@ pub enum Job {
 impl Job {
     fn arguments(&self) -> Vec<OsString> {
         match self {
-            Job::Pull { reference, platform } => {
+            Job::Pull { reference, platform, .. } => {
                 let platform = platform.clone().unwrap_or_default();
                 vec!["pull".into(), reference.into(), platform.into()]
             }
@@ -71,6 +73,14 @@ impl Job {
             Job::RemoveRemains(name) => vec!["remains".into(), name.into()],
             Job::RemoveContainer(id) => vec!["rm".into(), id.into()],
             Job::Changes(id) => vec!["diff".into(), id.into()],
+        }
+    }
+
+    /// What the worker is told on its standard input: everybody may read its arguments.
+    fn secret(&self) -> Option<&Login> {
+        match self {
+            Job::Pull { login, .. } => login.as_ref(),
+            _ => None,
         }
     }
 }
@@ -85,10 +95,14 @@ pub fn run(root: &Path, job: &Job, mut each: impl FnMut(&[u8]) -> bool) -> Resul
         .arg(SUBCOMMAND)
         .arg(root)
         .args(job.arguments())
-        .stdin(Stdio::null())
+        .stdin(if job.secret().is_some() { Stdio::piped() } else { Stdio::null() })
         .stdout(Stdio::piped())
         .spawn()
         .map_err(|error| Error::system(format!("start a worker: {error}")))?;
+    if let (Some(stdin), Some(secret)) = (worker.stdin.take(), job.secret()) {
+        // It fits into a pipe. Who does not read it says why by itself.
+        let _ = serde_json::to_writer(stdin, secret);
+    }
     let stdout = worker.stdout.take().expect("it was asked for");
     let mut refusal = None;
     for line in BufReader::new(stdout).split(b'\n') {
@@ -178,7 +192,9 @@ fn pull(root: &Path, reference: &str, platform: &str) -> images::Result<()> {
         status: Some(format!("Pulling from {}", reference.path())),
         ..Default::default()
     });
-    let options = PullOptions { platform, ..Default::default() };
+    let login: Option<Login> = serde_json::from_reader(std::io::stdin().lock()).ok();
+    let credentials = login.map(|login| login.credentials(reference.domain())).transpose()?;
+    let options = PullOptions { platform, credentials: credentials.flatten() };
     let image = images::pull(&store, &reference, &options, &Teller::default())?;
     status(format!("Digest: {}", image.manifest_digest));
     let news = match known == Some(image.id) {

@@ -149,3 +149,34 @@ pub fn an_image_is_told_as_the_client_knows_it() {
     assert_eq!(daemon.ask("DELETE", &format!("{path}?v=1"), Value::Null).0, 204);
     daemon.end();
 }
+
+pub fn a_pull_is_by_whoever_the_client_says() {
+    let registry = Registry::with_login("boat", "secret");
+    let work = testkit::temp_dir();
+    let layer = testkit::tar_of(&testkit::busybox_rootfs());
+    testkit::oci_layout(&work.path().join("image"), &[layer], json!({ "Cmd": ["true"] }));
+    let name = registry.push(&work.path().join("image"), "box:1");
+    let daemon = Daemon::start();
+    let docker = |words: &[&str]| {
+        let mut docker = std::process::Command::new("docker");
+        docker.arg("--config").arg(work.path().join("docker"));
+        docker.arg("--host").arg(format!("unix://{}", daemon.socket().display())).args(words);
+        let said = docker.stdin(std::process::Stdio::null()).output().expect("run docker");
+        let error = String::from_utf8_lossy(&said.stderr).into_owned();
+        (said.status.code(), error)
+    };
+    // Nobody, then somebody else, then who may.
+    let (code, error) = docker(&["pull", "-q", &name]);
+    assert!(code == Some(1) && error.contains("denied"), "{error}");
+    let (code, error) = docker(&["login", "-u", "boat", "-p", "wrong", &registry.address()]);
+    assert!(code == Some(1) && error.contains("no such user"), "{error}");
+    let (code, error) = docker(&["login", "-u", "boat", "-p", "secret", &registry.address()]);
+    assert_eq!(code, Some(0), "{error}");
+    let (code, error) = docker(&["pull", "-q", &name]);
+    assert_eq!(code, Some(0), "{error}");
+    // The secret is nobody else's.
+    daemon.ask("DELETE", &format!("/images/{name}?force=1"), Value::Null);
+    let (status, _) = daemon.ask("POST", &format!("/images/create?fromImage={name}"), Value::Null);
+    assert_eq!(status, 500);
+    daemon.end();
+}

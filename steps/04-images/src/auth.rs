@@ -20,7 +20,7 @@ use std::process::{Command, Stdio};
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
@@ -63,23 +63,26 @@ impl Credentials {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DockerConfig {
-    auths: BTreeMap<String, Entry>,
+    auths: BTreeMap<String, Login>,
     cred_helpers: BTreeMap<String, String>,
     creds_store: Option<String>,
 }
 
-#[derive(Default, Deserialize)]
+/// What Docker notes down of a login: an entry of its config file. Its clients send the
+/// same with a request that concerns a registry.
+#[derive(Clone, Default, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase", default)]
-struct Entry {
+pub struct Login {
     auth: Option<String>,
     username: Option<String>,
     password: Option<String>,
     identitytoken: Option<String>,
 }
 
-impl std::fmt::Debug for Entry {
+impl std::fmt::Debug for Login {
+    /// Says that there is a secret, not which.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Entry(…)")
+        f.write_str("Login(…)")
     }
 }
 
@@ -112,11 +115,11 @@ impl DockerConfig {
             }
         }
         for key in &keys {
-            let matches = |(entry, _): &(&String, &Entry)| {
+            let matches = |(entry, _): &(&String, &Login)| {
                 *entry == key || entry.trim_end_matches('/') == key.trim_end_matches('/')
             };
-            let Some((_, entry)) = self.auths.iter().find(matches) else { continue };
-            if let Some(credentials) = entry.credentials(key)? {
+            let Some((_, login)) = self.auths.iter().find(matches) else { continue };
+            if let Some(credentials) = login.credentials(key)? {
                 return Ok(Some(credentials));
             }
         }
@@ -127,13 +130,18 @@ impl DockerConfig {
     }
 }
 
-impl Entry {
-    /// `auth` is `base64(user:password)`. An entry is empty where a helper keeps the secret.
-    fn credentials(&self, key: &str) -> Result<Option<Credentials>> {
+impl Login {
+    /// The credentials for a registry. `auth` is `base64(user:password)`. An entry is empty
+    /// where a helper keeps the secret.
+    ///
+    /// # Errors
+    /// An `auth` that is none.
+    pub fn credentials(&self, key: &str) -> Result<Option<Credentials>> {
         if let Some(token) = self.identitytoken.clone().filter(|token| !token.is_empty()) {
             return Ok(Some(Credentials::Identity(token)));
         }
-        if let (Some(user), Some(password)) = (self.username.clone(), self.password.clone()) {
+        let user = self.username.clone().filter(|user| !user.is_empty());
+        if let (Some(user), Some(password)) = (user, self.password.clone()) {
             return Ok(Some(Credentials::Password { user, password }));
         }
         let Some(auth) = self.auth.as_deref().filter(|auth| !auth.is_empty()) else {
@@ -141,7 +149,7 @@ impl Entry {
         };
         let bad = || {
             Error::Input(format!(
-                "the \"auth\" of {key} in Docker's config.json is unreadable: log in again"
+                "the \"auth\" of {key}, as in Docker's config.json, is unreadable: log in again"
             ))
         };
         let bytes = STANDARD_NO_PAD.decode(auth.trim_end_matches('=')).map_err(|_| bad())?;

@@ -69,6 +69,20 @@ impl Registry {
         })
     }
 
+    /// Asks a registry, by its domain, whether it knows these credentials.
+    ///
+    /// # Errors
+    /// [`Error::Denied`] if it does not.
+    pub fn log_in(domain: &str, credentials: Credentials) -> Result<()> {
+        let registry = Self::new(&format!("{domain}/login").parse()?, Some(credentials))?;
+        registry.get("/v2/", &[], &mut |_, _| {}).map(drop).map_err(|error| match error {
+            Error::Denied(_) => {
+                Error::Denied(format!("log in to {domain}: it knows no such user and password"))
+            }
+            error => error,
+        })
+    }
+
     // ANCHOR: fetch_manifest
     /// Fetches a manifest or an index, by the tag of the reference or by a digest.
     pub fn manifest(&self, digest: Option<Digest>) -> Result<Fetched> {
