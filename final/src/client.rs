@@ -2,8 +2,9 @@
 //!
 //! Where a daemon listens on the socket of this root, it is asked. Where none
 //! does, the same API is served from inside this process, over a socket pair where a
-//! connection is to be taken over: there is one code path, and no daemon is needed. A daemon that goes while it is
-//! spoken to is no loss: what it did not get to read is asked for here.
+//! connection is to be taken over: there is one code path, and no daemon is needed. A
+//! daemon that goes while it is spoken to is no loss: what it did not get to read is
+//! asked for here.
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -18,6 +19,8 @@ use hyper::client::conn::http1;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, UPGRADE};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+/// Encodes what goes into a path or a query.
+pub use images::percent_encoded as encode;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
@@ -78,6 +81,7 @@ impl Client {
         body: Option<Vec<u8>>,
         upgrade: bool,
     ) -> anyhow::Result<Response<Body>> {
+        let body = body.map(Bytes::from);
         let sent = match self.try_to_send(&method, path, body.clone(), upgrade).await {
             // There is another daemon by now, or there is none.
             Err(error) if was_not_heard(&error, &method) => {
@@ -100,7 +104,7 @@ impl Client {
         &self,
         method: &Method,
         path: &str,
-        body: Option<Vec<u8>>,
+        body: Option<Bytes>,
         upgrade: bool,
     ) -> anyhow::Result<Response<Body>> {
         let mut request = Request::builder().method(method).uri(path).header(HOST, "coracle");
@@ -254,17 +258,4 @@ async fn refusal(status: StatusCode, response: Response<Body>) -> Refused {
             Refused { status, message: format!("the engine answered {status}"), exit_code: 125 }
         }
     }
-}
-
-/// Percent-encodes what goes into a path or a query.
-pub fn encode(text: &str) -> String {
-    text.bytes().fold(String::with_capacity(text.len()), |mut out, byte| {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
-                out.push(byte.into())
-            }
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-        out
-    })
 }

@@ -41,12 +41,7 @@ const LOGIN: &[Needs] = &[
 const ROOT: &[Needs] = &[Needs::Root, Needs::Overlay];
 
 fn main() {
-    macro_rules! tests {
-        ($($needs:ident $name:ident),* $(,)?) => {
-            vec![$(testkit::test(stringify!($name), $needs, $name)),*]
-        };
-    }
-    testkit::main(tests![
+    testkit::main(testkit::tests![
         ROOT what_says_nothing_in_particular_is_taken,
         ROOT an_exec_is_told_in_dockers_shape,
         ROOT a_program_that_cannot_be_run_is_the_askers_mistake,

@@ -23,12 +23,7 @@ const ROOT: &[Needs] = &[Needs::Root, Needs::Overlay];
 const USER: &[Needs] = &[Needs::User, Needs::UserNamespaces, Needs::Overlay];
 
 fn main() {
-    macro_rules! tests {
-        ($($needs:ident $name:ident),* $(,)?) => {
-            vec![$(testkit::test(stringify!($name), $needs, $name)),*]
-        };
-    }
-    testkit::main(tests![
+    testkit::main(testkit::tests![
         ROOT files_are_copied_by_dockers_rules,
         ROOT a_container_that_does_not_run_is_copied_into_and_out_of,
         ROOT archives_come_from_standard_input_and_go_to_standard_output,

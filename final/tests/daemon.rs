@@ -34,12 +34,7 @@ const TLS: &[Needs] =
     &[Needs::Root, Needs::Overlay, Needs::Program("docker"), Needs::Program("openssl")];
 
 fn main() {
-    macro_rules! tests {
-        ($($needs:ident $name:ident),* $(,)?) => {
-            vec![$(testkit::test(stringify!($name), $needs, $name)),*]
-        };
-    }
-    testkit::main(tests![
+    testkit::main(testkit::tests![
         ROOT a_policy_starts_a_container_again_until_it_is_stopped,
         ROOT a_restart_by_hand_keeps_what_would_go_at_its_end,
         ROOT health_is_asked_for_and_told,

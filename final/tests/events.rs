@@ -23,12 +23,7 @@ const DOCKER: &[Needs] = &[Needs::Root, Needs::Overlay, Needs::Program("docker")
 const TERMINAL: &[Needs] = &[Needs::Root, Needs::Overlay, Needs::Program("script")];
 
 fn main() {
-    macro_rules! tests {
-        ($($needs:ident $name:ident),* $(,)?) => {
-            vec![$(testkit::test(stringify!($name), $needs, $name)),*]
-        };
-    }
-    testkit::main(tests![
+    testkit::main(testkit::tests![
         ROOT events_are_heard_without_a_daemon,
         ROOT events_are_followed_as_they_happen,
         ROOT images_tell_of_their_names_and_of_their_end,

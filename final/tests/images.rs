@@ -20,12 +20,7 @@ const REGISTRY: &[Needs] = &[
 ];
 
 fn main() {
-    macro_rules! tests {
-        ($($needs:ident $name:ident),* $(,)?) => {
-            vec![$(testkit::test(stringify!($name), $needs, $name)),*]
-        };
-    }
-    testkit::main(tests![
+    testkit::main(testkit::tests![
         ROOT images_are_tagged_listed_and_untagged,
         ROOT an_image_below_stopped_containers_goes_by_force,
         REGISTRY containers_are_found_by_what_their_image_was_made_from,

@@ -18,12 +18,7 @@ use engine::Engine;
 const ROOT: &[Needs] = &[Needs::Root, Needs::Overlay];
 const DOCKER: &[Needs] = &[Needs::Root, Needs::Overlay, Needs::Program("docker")];
 fn main() {
-    macro_rules! tests {
-        ($($needs:ident $name:ident),* $(,)?) => {
-            vec![$(testkit::test(stringify!($name), $needs, $name)),*]
-        };
-    }
-    testkit::main(tests![
+    testkit::main(testkit::tests![
         ROOT containers_are_listed_in_dockers_columns,
         ROOT a_template_takes_a_list_apart,
         ROOT filters_narrow_a_list_down,

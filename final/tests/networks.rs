@@ -30,12 +30,7 @@ const SERVER: &[Needs] = &[
 
 fn main() {
     dns::main(&std::env::args().skip(1).collect::<Vec<_>>());
-    macro_rules! tests {
-        ($($needs:ident $name:ident),* $(,)?) => {
-            vec![$(testkit::test(stringify!($name), $needs, $name)),*]
-        };
-    }
-    testkit::main(tests![
+    testkit::main(testkit::tests![
         NET networks_are_made_listed_shown_and_removed,
         NET what_makes_no_sense_is_refused_in_dockers_words,
         NET containers_find_each_other_by_all_their_names,

@@ -17,12 +17,7 @@ const NETWORK: &[Needs] = &[Needs::Root, Needs::Overlay, Needs::Network];
 const V1: &[Needs] = &[Needs::Root, Needs::Overlay, Needs::CgroupV1];
 
 fn main() {
-    macro_rules! tests {
-        ($($needs:ident $name:ident),* $(,)?) => {
-            vec![$(testkit::test(stringify!($name), $needs, $name)),*]
-        };
-    }
-    testkit::main(tests![
+    testkit::main(testkit::tests![
         ROOT a_privileged_container_may_do_what_the_engine_may,
         ROOT capabilities_are_given_and_taken,
         ROOT a_list_of_system_calls_of_the_users_own_counts,

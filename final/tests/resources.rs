@@ -15,12 +15,7 @@ const ROOT: &[Needs] = &[Needs::Root, Needs::Overlay];
 const USER: &[Needs] = &[Needs::User, Needs::UserNamespaces, Needs::Overlay];
 
 fn main() {
-    macro_rules! tests {
-        ($($needs:ident $name:ident),* $(,)?) => {
-            vec![$(testkit::test(stringify!($name), $needs, $name)),*]
-        };
-    }
-    testkit::main(tests![
+    testkit::main(testkit::tests![
         ROOT limits_change_while_a_container_runs,
         ROOT what_containers_use_is_shown,
         USER an_ordinary_users_container_says_what_it_uses,

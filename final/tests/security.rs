@@ -31,12 +31,7 @@ fn main() -> ExitCode {
     if words.get(1).is_some_and(|word| word == "probe") {
         return probe::main(&words[2..]);
     }
-    macro_rules! tests {
-        ($($needs:ident $name:ident),* $(,)?) => {
-            vec![$(testkit::test(stringify!($name), $needs, $name)),*]
-        };
-    }
-    testkit::main(tests![
+    testkit::main(testkit::tests![
         ROOT no_descriptor_of_the_host_leads_out,
         ROOT the_engines_program_cannot_be_reached_by_who_is_joined,
         ROOT a_mount_cannot_be_led_out_by_a_link_that_changes,

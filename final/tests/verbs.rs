@@ -19,12 +19,7 @@ const ROOT: &[Needs] = &[Needs::Root, Needs::Overlay];
 const NETWORK: &[Needs] = &[Needs::Root, Needs::Overlay, Needs::Network];
 
 fn main() {
-    macro_rules! tests {
-        ($($needs:ident $name:ident),* $(,)?) => {
-            vec![$(testkit::test(stringify!($name), $needs, $name)),*]
-        };
-    }
-    testkit::main(tests![
+    testkit::main(testkit::tests![
         ROOT processes_are_shown_as_the_hosts_ps_sees_them,
         ROOT a_container_takes_another_name,
         NETWORK published_ports_are_shown,

@@ -12,7 +12,7 @@ use super::hijack;
 use super::params::Params;
 use crate::engine::attach::{self, Streams};
 use crate::engine::containers::Container;
-use crate::engine::error::{Error, Result};
+use crate::engine::error::Result;
 use crate::engine::logs;
 
 /// `POST /containers/{id}/attach`: `logs`, and then the `stream`.
@@ -30,11 +30,10 @@ pub async fn attach(
     let container = app.containers.find(&id)?;
     let tty = container.record.tty();
     let content_type = hijack::content_type(tty, &params);
-    let keys = DetachKeys::parse(params.text("detachKeys").unwrap_or_default());
-    let keys = keys.map_err(|why| Error::bad_parameter(format!("Invalid detach keys: {why}")))?;
+    let keys = DetachKeys::parse(params.text("detachKeys").unwrap_or_default())?;
     let (past, live) = (params.flag("logs"), params.flag("stream"));
-    if past && !container.record.keeps_log() {
-        return Err(Error::system("configured logging driver does not support reading"));
+    if past {
+        container.record.require_log()?;
     }
     let live = match live {
         true => Some(attach::attach(&app, &container, streams)?),
@@ -68,7 +67,7 @@ async fn past_and_present(
 ) -> Option<UnixStream> {
     let (ours, theirs) = UnixStream::pair().ok()?;
     tokio::spawn(async move {
-        let (mut input, mut to_client) = ours.into_split();
+        let (input, mut to_client) = ours.into_split();
         let (sender, mut receiver) = tokio::sync::mpsc::channel::<Vec<u8>>(8);
         if let Some((container, options)) = past {
             tokio::task::spawn_blocking(move || {
@@ -84,11 +83,8 @@ async fn past_and_present(
         }
         let Some(live) = live else { return };
         let Some(program) = live.await else { return };
-        let (mut output, mut to_program) = program.into_split();
-        let feed = tokio::spawn(async move {
-            let _ = tokio::io::copy(&mut input, &mut to_program).await;
-            let _ = to_program.shutdown().await;
-        });
+        let (mut output, to_program) = program.into_split();
+        let feed = hijack::feed(input, to_program);
         let _ = tokio::io::copy(&mut output, &mut to_client).await;
         feed.abort();
     });

@@ -34,7 +34,7 @@ pub async fn update(
     {
         return Err(Error::bad_parameter(format!("invalid restart policy '{policy}'")));
     }
-    let body: ContainerUpdateBody = words::parse(&["HostConfig"], &body)?;
+    let body: ContainerUpdateBody = words::understand(value)?;
     let warnings = blocking(move || limits::update(&app, &id, body)).await?;
     // Docker's empty list is none.
     let warnings = (!warnings.is_empty()).then_some(warnings);

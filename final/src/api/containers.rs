@@ -33,13 +33,6 @@ pub async fn create(
     Ok((StatusCode::CREATED, Json(ContainerCreateResponse { id, warnings })))
 }
 
-/// Reads a request's body, and says what is wrong with it in a sentence.
-pub fn parse<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T> {
-    let body = if body.is_empty() { b"{}" } else { body };
-    serde_json::from_slice(body)
-        .map_err(|error| Error::bad_parameter(format!("understand the request's body: {error}")))
-}
-
 /// `GET /containers/json`
 pub async fn list(State(app): State<App>, params: Params) -> Result<Json<Ordered>> {
     let options = listing::Options {
@@ -207,9 +200,7 @@ pub async fn logs(
         return Err(Error::bad_parameter("Bad parameters: you must choose at least one stream"));
     }
     let container = app.containers.find(&id)?;
-    if !container.record.keeps_log() {
-        return Err(Error::system("configured logging driver does not support reading"));
-    }
+    container.record.require_log()?;
     let content_type = hijack::content_type(container.record.tty(), &params);
     let (sender, receiver) = tokio::sync::mpsc::channel(8);
     tokio::task::spawn_blocking(move || {

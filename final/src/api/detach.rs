@@ -2,6 +2,8 @@
 //!
 //! Docker's daemon looks for them in what the client sends, so that clients need not.
 
+use crate::engine::error::{Error, Result};
+
 /// Docker's own, where the client names none: ctrl-p ctrl-q.
 const DEFAULT: [u8; 2] = [0x10, 0x11];
 
@@ -12,9 +14,13 @@ pub struct DetachKeys {
     seen: usize,
 }
 
+fn unknown(name: &str) -> Error {
+    Error::bad_parameter(format!("Invalid detach keys: Unknown character: '{name}'"))
+}
+
 impl DetachKeys {
     /// Reads `ctrl-p,ctrl-q` or `a,b`; the default for nothing.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str) -> Result<Self> {
         let key = |name: &str| match (name.as_bytes(), name.strip_prefix("ctrl-")) {
             ([byte], _) => Ok(*byte),
             (_, Some(key)) => match key.as_bytes() {
@@ -26,13 +32,13 @@ impl DetachKeys {
                 b"]" => Ok(29),
                 b"^" => Ok(30),
                 b"_" => Ok(31),
-                _ => Err(format!("Unknown character: '{name}'")),
+                _ => Err(unknown(name)),
             },
-            _ => Err(format!("Unknown character: '{name}'")),
+            _ => Err(unknown(name)),
         };
         let keys = match text {
             "" => DEFAULT.to_vec(),
-            text => text.split(',').map(key).collect::<Result<_, _>>()?,
+            text => text.split(',').map(key).collect::<Result<_>>()?,
         };
         Ok(Self { keys, seen: 0 })
     }

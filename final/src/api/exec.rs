@@ -18,6 +18,7 @@ use super::hijack;
 use super::params::Params;
 use super::{App, blocking, framing, words};
 use crate::engine::error::{Error, Result};
+use crate::runtime::shim::Stream;
 
 /// The query by which our own client asks to be refused by a status.
 pub const REFUSE: &str = "errors=status";
@@ -46,9 +47,7 @@ pub async fn start(
     let config: ExecStartConfig = words::parse(&["ExecStart"], &body.to_bytes())?;
     let detach = config.detach.unwrap_or(false);
     let plain = head.uri.query().is_some_and(|query| query.split('&').any(|one| one == REFUSE));
-    let keys = app.execs.detach_keys(&id)?;
-    let keys = DetachKeys::parse(&keys)
-        .map_err(|why| Error::bad_parameter(format!("Invalid detach keys: {why}")))?;
+    let keys = DetachKeys::parse(&app.execs.detach_keys(&id)?)?;
     let tell = {
         let (app, id) = (app.clone(), id.clone());
         Box::new(move || app.execs.tell_detached(&id))
@@ -81,8 +80,7 @@ fn cannot_run(error: &Error) -> bool {
 /// and its exit code is found by asking for it.
 fn last_words(error: &Error, tty: bool) -> std::io::Result<UnixStream> {
     let text = format!("{error}\r\n");
-    let length = (text.len() as u32).to_be_bytes();
-    let head: &[u8] = if tty { &[] } else { &[[1, 0, 0, 0], length].concat() };
+    let head: &[u8] = if tty { &[] } else { &Stream::Stdout.frame_header(text.len()) };
     let (mut ours, theirs) = UnixStream::pair()?;
     ours.write_all(&[head, text.as_bytes()].concat())?;
     theirs.set_nonblocking(true)?;

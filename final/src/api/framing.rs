@@ -13,6 +13,9 @@ use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedReadHalf;
 
+use super::hijack;
+use crate::runtime::shim::Stream;
+
 /// What is read at once.
 const CHUNK: usize = 64 * 1024;
 
@@ -22,12 +25,9 @@ pub fn reframe(program: UnixStream, framed: bool, wanted: bool) -> io::Result<Un
         return Ok(program);
     }
     let (ours, theirs) = UnixStream::pair()?;
-    let (output, mut to_program) = program.into_split();
-    let (mut input, to_client) = ours.into_split();
-    let feed = tokio::spawn(async move {
-        let _ = tokio::io::copy(&mut input, &mut to_program).await;
-        let _ = to_program.shutdown().await;
-    });
+    let (output, to_program) = program.into_split();
+    let (input, to_client) = ours.into_split();
+    let feed = hijack::feed(input, to_program);
     tokio::spawn(async move {
         // Whichever side breaks off, the other hears the end.
         let _ = match wanted {
@@ -46,16 +46,10 @@ async fn add_frames(mut from: OwnedReadHalf, mut to: impl AsyncWrite + Unpin) ->
         if length == 0 {
             return Ok(());
         }
-        to.write_all(&head(length)).await?;
+        // All that a terminal has is standard output.
+        to.write_all(&Stream::Stdout.frame_header(length)).await?;
         to.write_all(&chunk[..length]).await?;
     }
-}
-
-/// The head of a frame of standard output: all that a terminal has.
-fn head(length: usize) -> [u8; 8] {
-    let mut head = [1, 0, 0, 0, 0, 0, 0, 0];
-    head[4..].copy_from_slice(&(length as u32).to_be_bytes());
-    head
 }
 
 async fn take_frames_off(

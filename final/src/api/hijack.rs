@@ -19,6 +19,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::task::JoinHandle;
 
 use super::detach::DetachKeys;
 use super::params::Params;
@@ -176,6 +177,14 @@ fn output(
     futures_util::StreamExt::flatten(futures_util::stream::once(async move {
         futures_util::stream::unfold(open.await, chunks)
     }))
+}
+
+/// Passes a client's input on to a program, and then its end.
+pub fn feed(mut input: OwnedReadHalf, mut to_program: OwnedWriteHalf) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        let _ = tokio::io::copy(&mut input, &mut to_program).await;
+        let _ = to_program.shutdown().await;
+    })
 }
 
 async fn feed_body(mut input: Body, mut to_program: OwnedWriteHalf) -> Result<(), Infallible> {

@@ -12,9 +12,8 @@ use images::Login;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::blocking;
-use super::containers::parse;
 use super::images::no_page;
+use super::{blocking, words};
 use crate::engine::distribution;
 use crate::engine::error::Result;
 
@@ -53,7 +52,7 @@ struct Asked {
 
 /// `POST /auth`: is this user known to that registry?
 pub async fn log_in(body: axum::body::Bytes) -> Result<Json<Value>> {
-    let Asked { login, serveraddress } = parse(&body)?;
+    let Asked { login, serveraddress } = words::plain(&body)?;
     blocking(move || distribution::log_in(&serveraddress, &login)).await?;
     Ok(Json(json!({ "Status": "Login Succeeded", "IdentityToken": "" })))
 }

@@ -7,7 +7,6 @@
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::containers;
 use crate::engine::error::{Error, Result};
 use crate::shape;
 
@@ -32,8 +31,14 @@ pub fn parse_creation<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
     understand(value)
 }
 
+/// Reads a body as it is written, and says what is wrong with it in a sentence.
+pub fn plain<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
+    let body = if body.is_empty() { b"{}" } else { body };
+    serde_json::from_slice(body).map_err(misunderstood)
+}
+
 fn spelled(types: &[&str], body: &[u8]) -> Result<Value> {
-    let mut value: Value = containers::parse(body)?;
+    let mut value: Value = plain(body)?;
     types.iter().for_each(|typ| shape::spell(typ, &mut value));
     if let Value::Object(fields) = &mut value {
         for name in COMMANDS {
@@ -47,9 +52,13 @@ fn spelled(types: &[&str], body: &[u8]) -> Result<Value> {
     Ok(value)
 }
 
-fn understand<T: DeserializeOwned>(value: Value) -> Result<T> {
-    serde_json::from_value(value)
-        .map_err(|error| Error::bad_parameter(format!("understand the request's body: {error}")))
+/// Reads what was [parsed](parse) already.
+pub fn understand<T: DeserializeOwned>(value: Value) -> Result<T> {
+    serde_json::from_value(value).map_err(misunderstood)
+}
+
+fn misunderstood(error: serde_json::Error) -> Error {
+    Error::bad_parameter(format!("understand the request's body: {error}"))
 }
 
 /// Before 1.44 the hardware address was the container's, and meant that of its place on

@@ -140,7 +140,7 @@ pub const LEFT: &str = "read escape sequence";
 
 /// The keys that leave a terminal, as they are written.
 pub fn keys(text: &str) -> Result<DetachKeys> {
-    DetachKeys::parse(text).map_err(|why| anyhow::anyhow!("Invalid detach keys: {why}"))
+    Ok(DetachKeys::parse(text)?)
 }
 
 /// What of a container is shown while it runs.

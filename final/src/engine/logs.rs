@@ -10,11 +10,13 @@ use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use images::percent_encoded;
 use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::containers::Container;
 use super::error::{Error, Result};
+use crate::runtime::shim::Stream;
 use crate::store::Status;
 
 /// What to show of a log.
@@ -99,16 +101,7 @@ impl<'a> Line<'a> {
 /// As a form has it: what is no letter, digit, `-`, `_`, `.` or `~` as `%XX`, a space
 /// as `+`.
 fn form(text: &str) -> String {
-    text.bytes().fold(String::with_capacity(text.len()), |mut out, byte| {
-        match byte {
-            b' ' => out.push('+'),
-            byte if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) => {
-                out.push(byte.into());
-            }
-            byte => out.push_str(&format!("%{byte:02X}")),
-        }
-        out
-    })
+    percent_encoded(text).replace("%20", "+")
 }
 
 /// A chunk is handed over when it has grown to this size, or at the log's end.
@@ -271,9 +264,9 @@ impl Reader<'_> {
         }
         let prefix = line.prefix(self.options);
         if !self.container.record.tty() {
-            let length = (line.log.len() + usize::from(line.newline) + prefix.len()) as u32;
-            let [a, b, c, d] = length.to_be_bytes();
-            self.chunk.extend_from_slice(&[1 + u8::from(stderr), 0, 0, 0, a, b, c, d]);
+            let length = line.log.len() + usize::from(line.newline) + prefix.len();
+            let stream = if stderr { Stream::Stderr } else { Stream::Stdout };
+            self.chunk.extend_from_slice(&stream.frame_header(length));
         }
         self.chunk.extend_from_slice(prefix.as_bytes());
         self.chunk.extend_from_slice(line.log.as_bytes());

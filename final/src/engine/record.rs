@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use bollard_stubs::models::{ContainerConfig, EndpointSettings, HostConfig, MountPoint};
 use serde::{Deserialize, Serialize};
 
+use super::error::{Error, Result};
+
 /// A container as it was asked for, completed by its image and the defaults.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Record {
@@ -58,6 +60,17 @@ impl Record {
     pub fn keeps_log(&self) -> bool {
         let driver = self.host_config.log_config.as_ref().and_then(|log| log.typ.as_deref());
         driver != Some("none")
+    }
+
+    /// Refuses to read a log that is not kept.
+    ///
+    /// # Errors
+    /// It is not.
+    pub fn require_log(&self) -> Result<()> {
+        match self.keeps_log() {
+            true => Ok(()),
+            false => Err(Error::system("configured logging driver does not support reading")),
+        }
     }
 
     /// The image as it was asked for.

@@ -238,8 +238,9 @@ fn parameters(text: &str) -> Vec<(String, String)> {
     found
 }
 
-/// A string as part of a query or of a form.
-pub(crate) fn percent_encoded(text: &str) -> String {
+/// A string as part of a URL, a query or a form: what is no letter, digit, `-`, `.`, `_` or
+/// `~`, as `%XX`.
+pub fn percent_encoded(text: &str) -> String {
     text.bytes().fold(String::new(), |mut out, byte| {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             out.push(byte.into());

@@ -36,7 +36,7 @@ mod tls;
 pub mod unpack;
 mod unsynced;
 
-pub use auth::{Credentials, DockerConfig, Login};
+pub use auth::{Credentials, DockerConfig, Login, percent_encoded};
 pub use bars::Bars;
 pub use config::{Healthcheck, History, ImageConfig, RootFs, RunConfig};
 pub use digest::{Digest, Hasher, VerifyingReader};

@@ -69,6 +69,25 @@ pub fn test(name: &str, needs: &[Needs], act: impl FnOnce() + Send + 'static) ->
     })
 }
 
+/// Tests that are called as the functions that they are: what each needs, and which.
+///
+/// ```
+/// use testkit::Needs;
+///
+/// const ROOT: &[Needs] = &[Needs::Root];
+///
+/// let tests = testkit::tests![ROOT a_container_cannot_see_host_processes];
+/// assert_eq!(tests.len(), 1);
+///
+/// fn a_container_cannot_see_host_processes() { /* panics on failure */ }
+/// ```
+#[macro_export]
+macro_rules! tests {
+    ($($needs:ident $name:ident),* $(,)?) => {
+        vec![$($crate::test(stringify!($name), $needs, $name)),*]
+    };
+}
+
 fn ignored_or_failed(need: Needs, reason: String) -> Result<Completion, Failed> {
     if need.is_required() {
         return Err(format!("{reason}, and CORACLE_TESTS=all allows no gap").into());

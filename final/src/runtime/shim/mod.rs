@@ -43,7 +43,7 @@ pub use client::Shim;
 pub use launch::{launch, reap};
 pub use log::LogOptions;
 pub use owner::main;
-pub use protocol::{Answer, Attach};
+pub use protocol::{Answer, Attach, Stream};
 pub use remove::{auto_remove, remove};
 pub use restart::pause_before;
 pub(super) use streams::Streams;

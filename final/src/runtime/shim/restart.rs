@@ -30,7 +30,8 @@ enum Policy {
 /// Decides over restarts of one container, from its start by hand on.
 pub struct Restarts {
     dir: ContainerDir,
-    pause: Option<Duration>,
+    /// How many runs have ended too soon, one after the other.
+    failures: u32,
     /// Somebody has stopped it: then it stays so.
     pub stopped: bool,
     /// Somebody wants it to be started again at once when it has ended.
@@ -40,7 +41,7 @@ pub struct Restarts {
 impl Restarts {
     /// For a container that is started by hand now.
     pub fn new(dir: ContainerDir) -> Self {
-        Self { dir, pause: None, stopped: false, hurried: false }
+        Self { dir, failures: 0, stopped: false, hurried: false }
     }
 
     /// Takes note of a signal that somebody has sent. True if no restart will follow.
@@ -62,7 +63,7 @@ impl Restarts {
     /// How long to wait before the next start; `None`: there will be none.
     pub fn after(&mut self, state: &State, ran: Duration) -> Option<Duration> {
         if self.hurried {
-            self.pause = None;
+            self.failures = 0;
             return Some(Duration::ZERO);
         }
         if self.stopped {
@@ -75,14 +76,13 @@ impl Restarts {
             }
             Policy::Always | Policy::UnlessStopped => true,
         };
-        let before = self.pause.filter(|_| ran < WENT_WELL);
-        self.pause = again.then(|| before.map_or(FIRST, |pause| (pause * 2).min(LONGEST)));
-        self.pause
+        let failures = if ran < WENT_WELL { self.failures } else { 0 };
+        self.failures = if again { failures.saturating_add(1) } else { 0 };
+        again.then(|| pause_before(failures, ran))
     }
 }
 
-/// How long to wait before a start that the shim cannot see to, because it was killed,
-/// after so many restarts and a run that lasted so long.
+/// How long to wait before a start, after so many restarts and a run that lasted so long.
 pub fn pause_before(restarts: u32, ran: Duration) -> Duration {
     let doubled = FIRST * 2u32.pow(restarts.min(10));
     if ran < WENT_WELL { doubled.min(LONGEST) } else { FIRST }
