@@ -65,6 +65,13 @@ impl Container {
     /// Refused in a process with more than one thread.
     // ANCHOR: create
     pub fn create(self) -> Result<Created> {
+        let mut created = self.begin()?;
+        created.reach_the_brink()?;
+        Ok(created)
+    }
+
+    /// The same, without waiting for it: the child sets itself up meanwhile.
+    pub fn begin(self) -> Result<Created> {
         refuse_threads()?;
         let Self { mut process, mut mechanisms, guarded } = self;
         process.die_with_parent |= guarded;
@@ -84,7 +91,7 @@ impl Container {
                     sentinel.guard(child.pidfd());
                 }
                 let running = Running { child, mechanisms, sentinel, exit: None };
-                Created { running, channel }.bring_up()
+                Created { running, channel, is_ready: false, is_let_go: false }.bring_up()
             }
         }
     }
@@ -92,7 +99,7 @@ impl Container {
 
     /// `create` and `start` in one.
     pub fn start(self) -> Result<Running> {
-        self.create()?.start()
+        self.begin()?.start()
     }
 }
 
@@ -322,25 +329,41 @@ pub(crate) fn teardown(mechanisms: &mut [Box<dyn Mechanism>]) -> Result<()> {
 }
 // ANCHOR_END: teardown
 
-/// A container at the brink of exec. Dropping it ends it and leaves nothing.
+/// A container at the brink of exec, or on the way there. Dropping it ends it and leaves
+/// nothing.
 pub struct Created {
     running: Running,
     channel: ParentEnd,
+    /// The child has said that it is at the brink.
+    is_ready: bool,
+    /// The child has been told that it need not stop there.
+    is_let_go: bool,
 }
 
 impl Created {
     // ANCHOR: bring_up
-    /// Second moment, in both processes, up to the child's word that it is ready.
+    /// Second moment: the parent's part, and the word that it is done.
     fn bring_up(mut self) -> Result<Self> {
         for mechanism in &mut self.running.mechanisms {
             mechanism.in_parent(&self.running.child)?;
         }
         self.channel.go()?;
-        match self.channel.hear()? {
-            Some(Message::Ready) => Ok(self),
-            Some(Message::Error(error)) => Err(error),
-            _ => Err(self.died("set up")),
+        Ok(self)
+    }
+
+    /// Waits for the child's word that it is ready.
+    ///
+    /// # Errors
+    /// What any mechanism could not do in the child.
+    pub fn reach_the_brink(&mut self) -> Result<()> {
+        while !self.is_ready {
+            match self.channel.hear()? {
+                Some(Message::Ready) => self.is_ready = true,
+                Some(Message::Error(error)) => return Err(error),
+                _ => return Err(self.died("set up")),
+            }
         }
+        Ok(())
     }
     // ANCHOR_END: bring_up
 
@@ -349,12 +372,23 @@ impl Created {
         self.running.pid()
     }
 
+    /// Says beforehand that nobody needs a stop at the brink: the program runs as soon as
+    /// all is made. [`Created::start`] tells whether it does.
+    pub fn let_go(&mut self) -> Result<()> {
+        if !std::mem::replace(&mut self.is_let_go, true) {
+            self.channel.start()?;
+        }
+        Ok(())
+    }
+
     /// Lets the program run.
     ///
     /// # Errors
-    /// What execve(2) answers, with exit code 126 or 127.
+    /// What any mechanism could not do in the child; what execve(2) answers, with exit
+    /// code 126 or 127.
     pub fn start(mut self) -> Result<Running> {
-        self.channel.start()?;
+        self.let_go()?;
+        self.reach_the_brink()?;
         match self.channel.hear()? {
             None => Ok(self.running),
             Some(Message::Error(error)) => Err(error),
