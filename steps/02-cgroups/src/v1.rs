@@ -1,6 +1,7 @@
 //! What only cgroup v1 has: a tree per controller, and each with its own habits.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -31,12 +32,15 @@ pub(crate) fn inherit_cpuset(path: &Path, above: &Path) -> Result<()> {
 pub(crate) fn allow_devices(path: &Path, rules: &[DeviceRule]) -> Result<()> {
     let call = || format!("write {}/devices.{{deny,allow}}  {} rules", path.display(), rules.len());
     step(CHAPTER, call, || {
-        let write = |file: &str, value: String| {
-            let path = path.join(file);
-            fs::write(&path, &value).doing(|| format!("write {value} to {}", path.display()))
-        };
-        write("devices.deny", "a".into())?;
-        rules.iter().try_for_each(|rule| write("devices.allow", rule.to_string()))
+        let deny = path.join("devices.deny");
+        fs::write(&deny, "a").doing(|| format!("write a to {}", deny.display()))?;
+        let path = path.join("devices.allow");
+        let allow = fs::File::options().write(true).open(&path);
+        let mut allow = allow.doing(|| format!("open {}", path.display()))?;
+        rules.iter().try_for_each(|rule| {
+            let rule = rule.to_string();
+            allow.write_all(rule.as_bytes()).doing(|| format!("write {rule} to {}", path.display()))
+        })
     })
 }
 

@@ -217,9 +217,13 @@ fn is_dir(fd: BorrowedFd) -> nix::Result<bool> {
 // ANCHOR: directory
 /// The directory to mount on, made if it is missing. `exact`: with no link on the way.
 fn directory(root: &Root, path: &Path, exact: bool) -> Result<OwnedFd> {
-    let find = || if exact { root.resolve_plain(path) } else { root.resolve(path) };
-    let found = match find() {
-        Err(Errno::ENOENT) => root.mkdir_all(path, 0o755).and_then(|_| find()),
+    let found = match exact {
+        true => root.resolve_plain(path),
+        false => root.resolve(path),
+    };
+    let found = match found {
+        Err(Errno::ENOENT) if exact => root.mkdir_plain(path, 0o755),
+        Err(Errno::ENOENT) => root.mkdir_all(path, 0o755),
         found => found,
     };
     let found = found.map_err(|errno| no_place(path, errno))?;

@@ -96,15 +96,17 @@ impl Rootfs {
     /// read-only paths.
     pub fn new(layers: Vec<PathBuf>, upper: Option<Upper>, target: impl Into<PathBuf>) -> Rootfs {
         Rootfs {
-            layers,
-            upper,
-            target: target.into(),
             mounts: default_mounts(),
             devices: default_devices(),
             masked: default_masked(),
             readonly_paths: DEFAULT_READONLY.iter().map(PathBuf::from).collect(),
-            ..Rootfs::default()
+            ..Rootfs::bare(layers, upper, target)
         }
+    }
+
+    /// A root of these layers, with nothing mounted in it, and nothing hidden.
+    pub fn bare(layers: Vec<PathBuf>, upper: Option<Upper>, target: impl Into<PathBuf>) -> Rootfs {
+        Rootfs { layers, upper, target: target.into(), ..Rootfs::default() }
     }
 
     /// Adds a mount. What was to be mounted at the same place is not; with a /dev or a

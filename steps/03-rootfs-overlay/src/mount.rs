@@ -1,6 +1,8 @@
 //! What is mounted in a container, as data.
 
+use std::ffi::OsStr;
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -264,7 +266,12 @@ pub const DEFAULT_READONLY: [&str; 5] =
 /// [`DEFAULT_MASKED`], and the temperature history of each processor, from which
 /// the host's load can be read.
 pub fn default_masked() -> Vec<PathBuf> {
-    let cpus = std::fs::read_dir("/sys/devices/system/cpu").into_iter().flatten().flatten();
+    let found = std::fs::read_dir("/sys/devices/system/cpu").into_iter().flatten().flatten();
+    let is_cpu = |name: &OsStr| {
+        let number = name.as_bytes().strip_prefix(b"cpu");
+        number.is_some_and(|number| number.first().is_some_and(u8::is_ascii_digit))
+    };
+    let cpus = found.filter(|entry| is_cpu(&entry.file_name()));
     let throttles = cpus.map(|cpu| cpu.path().join("thermal_throttle"));
     let mut throttles: Vec<_> = throttles.filter(|path| path.exists()).collect();
     throttles.sort();

@@ -156,6 +156,24 @@ impl Root {
         self.open_with(&done, flags, 0)
     }
 
+    /// Makes the directory `path` and those above it, where missing, and opens it. As with
+    /// [`resolve_plain`](Root::resolve_plain), a link on the way is an error.
+    pub fn mkdir_plain(&self, path: impl AsRef<Path>, mode: u32) -> nix::Result<OwnedFd> {
+        let path = path.as_ref();
+        let name = path.file_name().ok_or(Errno::EINVAL)?;
+        let above = path.parent().unwrap_or(Path::new("."));
+        let parent = match self.resolve_plain(above) {
+            Err(Errno::ENOENT) => self.mkdir_plain(above, mode)?,
+            found => found?,
+        };
+        match mkdirat(&parent, name, Mode::from_bits_truncate(mode)) {
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(errno) => return Err(errno),
+        }
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        fcntl::openat(&parent, name, flags, Mode::empty())
+    }
+
     /// Opens the file `path` for reading.
     pub fn open_file(&self, path: impl AsRef<Path>) -> nix::Result<File> {
         Ok(self.open_with(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK, 0)?.into())
@@ -246,6 +264,20 @@ mod tests {
         fs::write(dir.path().join("outside"), "host").unwrap();
         let root = Root::open(dir.path().join("in")).unwrap();
         (dir, root)
+    }
+
+    #[test]
+    fn a_plain_directory_is_made_where_no_link_leads() {
+        let (dir, root) = root();
+        root.mkdir_plain("/a/b/c", 0o755).unwrap();
+        root.mkdir_plain("a/b/c", 0o755).unwrap();
+        assert!(dir.path().join("in/a/b/c").is_dir());
+        symlink("a", dir.path().join("in/link")).unwrap();
+        symlink("../outside", dir.path().join("in/a/last")).unwrap();
+        for path in ["link/new", "link", "a/last", "a/last/new"] {
+            assert!(root.mkdir_plain(path, 0o755).is_err(), "{path}");
+        }
+        assert!(!dir.path().join("in/a/new").exists());
     }
 
     #[test]
