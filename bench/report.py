@@ -8,8 +8,11 @@ import time
 # What the project promises: (measure, ours, theirs, at most this part of theirs).
 TARGETS = [
     ("start none", "crun", 0.5),
+    ("start none in a row", "crun", 0.5),
     ("start bridge", "docker", 0.1),
+    ("start bridge in a row", "docker", 0.1),
     ("exec", "crun", 0.5),
+    ("exec in a row", "crun", 0.5),
     ("pull", "docker", 0.35),
     ("pull", "tar xzf", 1.0),
     ("starts", "docker", 0.2),
