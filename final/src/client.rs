@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use axum::Router;
 use axum::body::Body;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Bytes, Frame, Incoming};
@@ -25,7 +24,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use crate::api::{self, error::ErrorBody};
+use crate::api::{self, Api, error::ErrorBody};
+use crate::runtime::shim::Ahead;
 use crate::store::socket;
 
 /// A refusal of the engine, with the exit code that it asks for.
@@ -46,20 +46,20 @@ pub enum Client {
     /// A daemon, as long as it is there.
     Daemon(Arc<Daemon>),
     /// This very process.
-    Here(Router),
+    Here(Api),
 }
 
 /// A daemon, and who serves when it is gone.
 pub struct Daemon {
     socket: PathBuf,
-    here: Box<dyn Fn() -> anyhow::Result<Router> + Send + Sync>,
+    here: Box<dyn Fn() -> anyhow::Result<Api> + Send + Sync>,
 }
 
 impl Client {
     /// A daemon if one listens at `socket`, or else `here`.
     pub fn connect(
         socket: &Path,
-        here: impl Fn() -> anyhow::Result<Router> + Send + Sync + 'static,
+        here: impl Fn() -> anyhow::Result<Api> + Send + Sync + 'static,
     ) -> anyhow::Result<Self> {
         match connect(socket) {
             Ok(_) => Ok(Self::Daemon(Arc::new(Daemon {
@@ -67,6 +67,15 @@ impl Client {
                 here: Box::new(here),
             }))),
             Err(_) => Ok(Self::Here(here()?)),
+        }
+    }
+
+    /// Says that a container will be created and started, which is quicker then, as long
+    /// as what comes back is kept. A daemon is not asked for that.
+    pub fn expect_start(&self) -> Option<Ahead> {
+        match self {
+            Self::Here(api) => Some(api.expect_start()),
+            Self::Daemon(_) => None,
         }
     }
 
@@ -117,7 +126,7 @@ impl Client {
         let request = request.body(Body::from(body.unwrap_or_default()))?;
         match self {
             // What stays a request needs no connection within one process.
-            Self::Here(router) if !upgrade => Ok(api::answer(router.clone(), request).await),
+            Self::Here(api) if !upgrade => Ok(api::answer(api, request).await),
             _ => Ok(self.send_over(request).await?.map(Body::new)),
         }
     }
@@ -157,7 +166,7 @@ impl Client {
 
     /// A connection: to the daemon, or to a server task in this process.
     async fn stream(&self) -> anyhow::Result<UnixStream> {
-        let router = match self {
+        let api = match self {
             Self::Daemon(daemon) => match connect(&daemon.socket) {
                 Ok(stream) => {
                     let what = || format!("connect to {}", daemon.socket.display());
@@ -166,10 +175,10 @@ impl Client {
                 }
                 Err(_) => (daemon.here)()?,
             },
-            Self::Here(router) => router.clone(),
+            Self::Here(api) => api.clone(),
         };
         let (ours, theirs) = UnixStream::pair().context("create a socket pair")?;
-        tokio::spawn(api::serve_connection(router, theirs, None));
+        tokio::spawn(api::serve_connection(api, theirs, None));
         Ok(ours)
     }
 

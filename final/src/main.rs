@@ -68,7 +68,7 @@ fn act(cli: Cli) -> anyhow::Result<ExitCode> {
         // ANCHOR: here
         let here = move || {
             api::serve_alone();
-            Ok(api::router(Arc::new(Engine::open(root.clone())?)))
+            Ok(api::Api::new(Arc::new(Engine::open(root.clone())?)))
         };
         let client = Client::connect(&socket, here)?;
         // ANCHOR_END: here

@@ -45,6 +45,7 @@ fn main() {
         ROOT logs_are_kept_in_order_and_followed,
         ROOT volumes_outlive_containers_until_they_are_removed,
         ROOT a_killed_command_leaves_its_container_to_the_shim,
+        ROOT a_shim_shows_whose_it_is,
         NETWORK a_killed_shim_leaves_nothing,
         NETWORK networks_are_joined_and_ports_are_taken_once,
         SERVER a_published_port_answers_on_both_loopbacks,
@@ -235,6 +236,24 @@ fn a_killed_command_leaves_its_container_to_the_shim() {
     assert_eq!(engine.tell(&["logs", "orphan"]), "up");
     let gone = || engine.tell(&["ps", "-aq"]).is_empty();
     assert!(wait_until(Duration::from_secs(5), gone), "--rm was forgotten");
+    engine.assert_nothing_left();
+}
+
+fn a_shim_shows_whose_it_is() {
+    let engine = Engine::new();
+    // Called ahead, and told its folder; and started with it.
+    let id = engine.run(&["-d", "--name", "seen", "host", "sleep", "1000"]).out.trim().to_owned();
+    let folder = engine.root.path().join("containers").join(&id);
+    let words = format!("coracle\0shim\0{}\0", folder.display());
+    let shown = || fs::read_to_string(format!("/proc/{}/cmdline", engine.shim_of("seen"))).unwrap();
+    assert_eq!(shown(), words);
+    engine.tell(&["kill", "seen"]);
+    engine.tell(&["start", "seen"]);
+    assert_eq!(shown(), words);
+    engine.tell(&["rm", "-f", "seen"]);
+    // One that was called for nothing goes with the command.
+    let failed = engine.run(&["--rm", "--workdir", "nowhere", "host", "true"]);
+    assert_eq!(failed.code, 125, "{failed:?}");
     engine.assert_nothing_left();
 }
 

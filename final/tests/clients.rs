@@ -51,6 +51,7 @@ fn main() {
         ROOT a_start_says_how_the_output_of_an_exec_comes,
         ROOT attach_tells_what_was_said_and_ends_if_no_stream_is_wanted,
         ROOT who_waits_for_one_that_ends_this_moment_is_told,
+        ROOT everyone_who_waits_for_a_start_hears_of_the_end,
         ROOT a_log_up_to_nothing_is_the_whole_log,
         ROOT a_stream_is_called_by_the_name_that_the_client_knows,
         ROOT a_page_or_a_method_that_is_not_there_is_not_found,

@@ -24,8 +24,8 @@ pub mod volumes;
 mod words;
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::body::Body;
@@ -42,22 +42,76 @@ pub use versions::{API_VERSION, MIN_API_VERSION};
 
 use crate::engine::Engine;
 use crate::engine::error::{Error, Result};
+use crate::runtime::shim::{self, Ahead};
 
 /// What every handler is given.
 pub type App = Arc<Engine>;
 
 /// Every route, on an engine.
-pub fn router(engine: App) -> Router {
+///
+/// The routes of a resource are put together when one of them is asked for: a command
+/// line that serves itself needs few of them, and not for long.
+#[derive(Clone)]
+pub struct Api {
+    engine: App,
+    routers: Arc<[OnceLock<Router>; RESOURCES.len()]>,
+}
+
+/// A resource: the words that its paths begin with, and its routes.
+type Resource = (&'static [&'static str], fn() -> Router<App>);
+
+/// All of them. The last is for everything else.
+const RESOURCES: [Resource; 6] = [
+    (&["containers"], containers_routes),
+    (&["exec"], exec_routes),
+    (&["images", "auth", "distribution"], images_routes),
+    (&["networks"], networks_routes),
+    (&["volumes"], volumes_routes),
+    (&[], system_routes),
+];
+
+impl Api {
+    /// The API of this engine.
+    pub fn new(engine: App) -> Self {
+        Self { engine, routers: Arc::default() }
+    }
+
+    /// A container will be created and started: what can be done for that now.
+    pub fn expect_start(&self) -> Ahead {
+        shim::call_ahead(&self.engine.root.containers())
+    }
+
+    /// The router that knows this path, if any does.
+    fn router(&self, path: &str) -> &Router {
+        let word = path.split('/').nth(1).unwrap_or_default();
+        let place = RESOURCES.iter().position(|(words, _)| words.contains(&word));
+        let place = place.unwrap_or(RESOURCES.len() - 1);
+        self.routers[place].get_or_init(|| {
+            let (_, routes) = RESOURCES[place];
+            routes()
+                .fallback(no_such_page)
+                .method_not_allowed_fallback(no_such_page)
+                .with_state(self.engine.clone())
+        })
+    }
+}
+
+fn system_routes() -> Router<App> {
     Router::new()
         .route("/_ping", get(system::ping).head(system::ping))
         .route("/version", get(system::version))
         .route("/info", get(system::info))
         .route("/events", get(events::events))
+        .route("/build/prune", post(prune::builds))
+        .route("/system/df", get(prune::usage))
+        .route("/plugins", get(no_plugins))
+}
+
+fn containers_routes() -> Router<App> {
+    Router::new()
         .route("/containers/create", post(containers::create))
         .route("/containers/json", get(containers::list))
         .route("/containers/prune", post(prune::containers))
-        .route("/build/prune", post(prune::builds))
-        .route("/system/df", get(prune::usage))
         .route("/containers/{id}/json", get(containers::inspect))
         .route("/containers/{id}/start", post(containers::start))
         .route("/containers/{id}/stop", post(containers::stop))
@@ -78,15 +132,27 @@ pub fn router(engine: App) -> Router {
         .route("/containers/{id}/stats", get(observe::stats))
         .route("/containers/{id}/top", get(observe::top))
         .route("/containers/{id}", delete(containers::remove))
+}
+
+fn exec_routes() -> Router<App> {
+    Router::new()
         .route("/exec/{id}/start", post(exec::start))
         .route("/exec/{id}/resize", post(exec::resize))
         .route("/exec/{id}/json", get(exec::inspect))
+}
+
+fn images_routes() -> Router<App> {
+    Router::new()
         .route("/images/create", post(images::pull))
         .route("/images/json", get(images::list))
         .route("/images/prune", post(prune::images))
         .route("/images/{*path}", get(images::show).post(images::change).delete(images::remove))
         .route("/auth", post(registry::log_in))
         .route("/distribution/{*path}", get(registry::distribution))
+}
+
+fn networks_routes() -> Router<App> {
+    Router::new()
         .route("/networks", get(networks::list))
         .route("/networks/create", post(networks::create))
         .route("/networks/prune", post(networks::prune))
@@ -94,14 +160,14 @@ pub fn router(engine: App) -> Router {
         .route("/networks/{id}/connect", post(networks::connect))
         .route("/networks/{id}/disconnect", post(networks::disconnect))
         .route("/networks/{id}/down", post(networks::down))
+}
+
+fn volumes_routes() -> Router<App> {
+    Router::new()
         .route("/volumes", get(volumes::list))
         .route("/volumes/create", post(volumes::create))
         .route("/volumes/prune", post(volumes::prune))
         .route("/volumes/{name}", get(volumes::inspect).delete(volumes::remove))
-        .route("/plugins", get(no_plugins))
-        .fallback(no_such_page)
-        .method_not_allowed_fallback(no_such_page)
-        .with_state(engine)
 }
 
 /// What only a swarm has.
@@ -127,9 +193,9 @@ async fn no_plugins() -> axum::Json<[(); 0]> {
 }
 
 /// The answer to one request.
-pub async fn answer(router: Router, request: Request<Body>) -> Response<Body> {
+pub async fn answer(api: &Api, request: Request<Body>) -> Response<Body> {
     let mut response = match versions::without_version(request) {
-        Ok(request) => match router.oneshot(request).await {
+        Ok(request) => match api.router(request.uri().path()).clone().oneshot(request).await {
             Ok(response) => response,
             Err(never) => match never {},
         },
@@ -142,15 +208,15 @@ pub async fn answer(router: Router, request: Request<Body>) -> Response<Body> {
 /// Serves one connection until it ends, or becomes a raw stream.
 ///
 /// `busy` counts requests that wait for their answer.
-pub async fn serve_connection<S>(router: Router, stream: S, busy: Option<Busy>)
+pub async fn serve_connection<S>(api: Api, stream: S, busy: Option<Busy>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
-        let (router, busy) = (router.clone(), busy.clone());
+        let (api, busy) = (api.clone(), busy.clone());
         async move {
             let _busy = busy.map(Busy::one_more);
-            Ok::<_, Infallible>(answer(router, request.map(Body::new)).await)
+            Ok::<_, Infallible>(answer(&api, request.map(Body::new)).await)
         }
     });
     let _ = hyper::server::conn::http1::Builder::new()

@@ -39,7 +39,10 @@ pub fn plain<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
 
 fn spelled(types: &[&str], body: &[u8]) -> Result<Value> {
     let mut value: Value = plain(body)?;
-    types.iter().for_each(|typ| shape::spell(typ, &mut value));
+    // Our own command line spells as the models do.
+    if !super::is_alone() {
+        types.iter().for_each(|typ| shape::spell(typ, &mut value));
+    }
     if let Value::Object(fields) = &mut value {
         for name in COMMANDS {
             if let Some(Value::String(word)) = fields.get(name) {

@@ -140,6 +140,7 @@ pub async fn run(client: &Client, args: RunArgs) -> Result<ExitCode> {
     }
     let body = args.create.body(&args.streams())?;
     let tty = process.tty;
+    let _ahead = client.expect_start();
     let id = make(client, &args.create, body).await?;
     let result = if args.detach {
         attach::start(client, &id, process.explain).await.map(|()| ExitCode::SUCCESS)

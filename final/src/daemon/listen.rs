@@ -7,12 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
-use axum::Router;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
-use crate::api::{self, Busy};
+use crate::api::{self, Api, Busy};
 use crate::store::socket;
 
 /// The group that may speak to a daemon of root, if the machine has it.
@@ -68,13 +67,13 @@ impl Listener {
 
     /// Takes connections in, each served by a task of its own, until the listener is
     /// dropped. `busy` counts requests that are being answered.
-    pub fn accept(&self, router: Router, busy: Busy) -> impl Future<Output = ()> + Send + 'static {
+    pub fn accept(&self, api: Api, busy: Busy) -> impl Future<Output = ()> + Send + 'static {
         let (socket, mut end) = (self.socket.clone(), self.end.subscribe());
         async move {
             loop {
                 let accepted = tokio::select! {
                     _ = end.changed() => return,
-                    accepted = socket.accept_one(&router, &busy) => accepted,
+                    accepted = socket.accept_one(&api, &busy) => accepted,
                 };
                 // Too many open files, mostly: some will be closed.
                 if accepted.is_err() {
@@ -86,12 +85,12 @@ impl Listener {
 }
 
 impl Socket {
-    async fn accept_one(&self, router: &Router, busy: &Busy) -> std::io::Result<()> {
-        let (router, busy) = (router.clone(), busy.clone());
+    async fn accept_one(&self, api: &Api, busy: &Busy) -> std::io::Result<()> {
+        let (api, busy) = (api.clone(), busy.clone());
         match self {
             Self::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
-                tokio::spawn(api::serve_connection(router, stream, Some(busy)));
+                tokio::spawn(api::serve_connection(api, stream, Some(busy)));
             }
             Self::Tls(listener, tls) => {
                 let (stream, _) = listener.accept().await?;
@@ -100,7 +99,7 @@ impl Socket {
                 tokio::spawn(async move {
                     // Who has no certificate of ours is not worth a word.
                     if let Ok(stream) = handshake.await {
-                        api::serve_connection(router, stream, Some(busy)).await;
+                        api::serve_connection(api, stream, Some(busy)).await;
                     }
                 });
             }

@@ -90,12 +90,12 @@ async fn serve(root: Root, args: DaemonArgs) -> Result<()> {
         }
     };
     tokio::spawn(guard::guard(engine.clone()).context("read the log of events")?);
-    let router = api::router(engine.clone());
+    let api = api::Api::new(engine.clone());
     let (busy, mut waiting) = watch::channel(0);
     let busy = api::Busy(Arc::new(busy));
     for (listener, host) in listeners.iter().zip(&hosts) {
         eprintln!("coracle: listening on {host}");
-        tokio::spawn(listener.accept(router.clone(), busy.clone()));
+        tokio::spawn(listener.accept(api.clone(), busy.clone()));
     }
     for container in again {
         let engine = engine.clone();

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::Engine;
 use super::containers::{Container, Containers};
 use super::error::{Error, Result};
-use crate::runtime::shim::{Attach, Shim};
+use crate::runtime::shim::{Attach, Request, Shim};
 use crate::store::{ShimDir, Status};
 
 /// Which streams a client wants.
@@ -98,33 +98,39 @@ pub fn attach(
     Ok(stream)
 }
 
-/// Connects everyone who waits for this container to its new shim.
-pub fn connect_pending(containers: &Containers, container: &Container) -> Result<()> {
-    for pending in forget_pending(containers, &container.record.id) {
-        pending.connect(&container.dir)?;
-    }
-    Ok(())
-}
-
 /// Takes the clients that wait for this container. Dropping them tells them that
 /// there is nothing to wait for.
-pub fn forget_pending(containers: &Containers, id: &str) -> Vec<Pending> {
+pub fn take_pending(containers: &Containers, id: &str) -> Vec<Pending> {
     let mut all = containers.pending.lock().expect("no holder of this lock panics");
     all.remove(id).unwrap_or_default()
 }
 
 impl Pending {
-    fn connect(self, dir: &ShimDir) -> Result<()> {
-        let shim = Shim::connect(dir)?;
-        let stream = match self.wish {
-            Wish::Attach(streams) => {
-                let Streams { stdin, stdout, stderr, .. } = streams;
-                shim.attach(Attach { stdin, stdout, stderr })?
+    /// Connects it to a shim that is there.
+    pub fn connect(self, dir: &ShimDir) -> Result<()> {
+        let mut shim = Shim::connect(dir)?;
+        shim.ask(&self.request())?;
+        self.go_on_with(shim)
+    }
+
+    /// What it is for its shim.
+    pub fn request(&self) -> Request {
+        match self.wish {
+            Wish::Attach(Streams { stdin, stdout, stderr }) => {
+                Request::Attach(Attach { stdin, stdout, stderr })
             }
-            Wish::Wait => shim.watch()?,
-        };
+            Wish::Wait => Request::Wait,
+        }
+    }
+
+    /// Gives the client this connection, on which its request was made.
+    pub fn go_on_with(self, mut shim: Shim) -> Result<()> {
+        // Who waits is answered at the end.
+        if let Wish::Attach(_) = self.wish {
+            shim.until_done()?;
+        }
         // A client that has gone meanwhile needs nothing.
-        let _ = self.sender.send(stream);
+        let _ = self.sender.send(shim.into_stream());
         Ok(())
     }
 }

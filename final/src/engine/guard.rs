@@ -14,6 +14,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 
 use super::containers::Container;
+use super::wait::LAST_BREATH;
 use super::{Engine, lifecycle, revive, time};
 use crate::runtime::shim::{self, Shim};
 use crate::store::events::{Event, EventReader, Kind};
@@ -22,9 +23,6 @@ use crate::store::{Asked, State, Status};
 /// How often the log of events is looked at for containers that were started. Their
 /// shims' ends are not waited for by looking.
 const LOOK: Duration = Duration::from_millis(500);
-
-/// How long what dies with a shim may take to be gone.
-const LAST_BREATH: Duration = Duration::from_secs(5);
 
 /// The containers whose shims are being watched.
 #[derive(Default)]
@@ -130,7 +128,7 @@ fn settled(container: &Container) -> Option<(State, Asked)> {
     while container.dir.path().exists() {
         let state = container.state().ok()?;
         if !state.is_alive() {
-            return Some((state, Asked::of(&container.dir)));
+            return Some((state, Asked::clone(&Asked::of(&container.dir))));
         }
         // Another shim may have taken its place.
         if open(container).is_some() || Instant::now() > patience {

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use super::Engine;
+use super::attach::Pending;
 use super::containers::Container;
 use super::error::{Error, Result};
 use super::{attach, instructions, network};
-use crate::runtime::shim::{self, Shim};
+use crate::runtime::shim::{self, Shim, Until};
 use crate::runtime::signal;
 use crate::store::{State, Status};
 
@@ -44,10 +45,21 @@ pub fn launch(engine: &Engine, container: &Container, explain: bool) -> Result<O
     let begin = || {
         instructions::find_joined(&engine.containers, container)?;
         network::prepare(engine, container)?;
-        let mut shim = shim::launch(&container.dir)?;
-        attach::connect_pending(&engine.containers, container)?;
+        let mut clients = attach::take_pending(&engine.containers, &container.record.id);
+        let more = clients.split_off(clients.len().min(shim::MOST_REQUESTS));
+        let requests: Vec<_> = clients.iter().map(Pending::request).collect();
+        let until = if explain || !more.is_empty() { Until::Created } else { Until::Started };
+        let shims = shim::launch(&container.dir, until, &requests)?;
+        clients.into_iter().zip(shims).try_for_each(|(client, shim)| client.go_on_with(shim))?;
+        more.into_iter().try_for_each(|client| client.connect(&container.dir))?;
         let birth = explain.then(|| container.birth()).transpose()?;
-        shim.start()?;
+        if until == Until::Created {
+            Shim::connect(&container.dir)?.start()?;
+        }
+        // Those who came meanwhile; it may have ended already.
+        for client in attach::take_pending(&engine.containers, &container.record.id) {
+            let _ = client.connect(&container.dir);
+        }
         Ok(birth)
     };
     let started = begin();
@@ -55,7 +67,7 @@ pub fn launch(engine: &Engine, container: &Container, explain: bool) -> Result<O
     if container.state().is_ok_and(|state| state.is_alive()) {
         return Err(Error::not_modified("somebody else was quicker"));
     }
-    attach::forget_pending(&engine.containers, &container.record.id);
+    attach::take_pending(&engine.containers, &container.record.id);
     note_failure(engine, container, error);
     started
 }

@@ -51,7 +51,7 @@ pub async fn remove(engine: &Engine, id: &str, force: bool, volumes: bool) -> Re
 /// Removes what is kept of a container that does not run. Content if its shim
 /// was quicker.
 pub fn put_away(engine: &Engine, container: &Container, volumes: bool) -> Result<()> {
-    super::attach::forget_pending(&engine.containers, &container.record.id);
+    super::attach::take_pending(&engine.containers, &container.record.id);
     engine.volumes.release(&container.record.id, volumes)?;
     let record = &container.record;
     let actor = Actor::container(&container.dir);

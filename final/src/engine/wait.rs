@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bollard_stubs::models::{ContainerWaitExitError, ContainerWaitResponse};
 use cgroups::OutOfMemory;
@@ -63,6 +63,9 @@ pub struct Waiter {
     stream: Option<std::pin::Pin<Box<dyn Future<Output = Option<UnixStream>> + Send>>>,
 }
 
+/// How long what dies with a shim may take to be gone.
+pub const LAST_BREATH: Duration = Duration::from_secs(5);
+
 /// How often a folder is looked at that nobody announces the end of.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -85,14 +88,17 @@ impl Waiter {
     /// The exit code, when it is known.
     pub async fn finish(mut self) -> Ended {
         let Some(stream) = self.stream.take() else { return self.container.ended() };
-        let state = match self.condition {
+        let heard = match self.condition {
             Condition::Removed => self.until_removed(stream).await,
             _ => match stream.await {
                 Some(stream) => hear(stream, self.condition).await,
                 None => None,
             },
         };
-        state.map_or_else(|| self.container.ended(), |state| self.container.ended_as(state))
+        match heard {
+            Some(state) => self.container.ended_as(state),
+            None => settled(&self.container).await,
+        }
     }
 
     /// Its last state before it was removed: by its shim, or by anybody.
@@ -113,6 +119,16 @@ impl Waiter {
         until_gone(&path).await;
         last.or_else(|| self.before.take())
     }
+}
+
+/// After a shim that went without a word, what the record says: once nothing of it is
+/// left, which takes a killed process a moment longer than to close a connection.
+async fn settled(container: &Container) -> Ended {
+    let patience = Instant::now() + LAST_BREATH;
+    while Instant::now() < patience && container.state().is_ok_and(|now| now.is_alive()) {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    container.ended()
 }
 
 /// Until there is no such folder.

@@ -19,7 +19,7 @@ use namespaces::{
 use networking::Published;
 use nix::unistd::Pid;
 use oci_spec::runtime::{Linux, LinuxNamespaceType as Kind, Process as OciProcess, Spec};
-use rootfs::{DevConsole, Mount, Rootfs, Upper};
+use rootfs::{DevConsole, Mount, Rootfs, Upper, default_devices};
 
 use super::hardening::Hardening;
 use super::instructions::{ExecInstructions, Instructions, NetworkPlan, Session};
@@ -36,6 +36,12 @@ use crate::store::ContainerDir;
 pub struct Prepared {
     /// The container.
     pub container: Container,
+    /// The rest.
+    pub rest: Rest,
+}
+
+/// What belongs to a container.
+pub struct Rest {
     /// Its streams.
     pub streams: Source,
     /// Its cgroup, by name.
@@ -121,7 +127,8 @@ pub fn container(
     // ANCHOR_END: mechanisms
     let inherited =
         Inherited { process: process.clone(), filter, cgroup: cgroup.clone(), trees: None };
-    Ok((Prepared { container, streams, cgroup, address, ports, attachment }, inherited))
+    let rest = Rest { streams, cgroup, address, ports, attachment };
+    Ok((Prepared { container, rest }, inherited))
 }
 
 /// What every exec has of its container, decided once.
@@ -163,7 +170,7 @@ pub fn exec(exec: &ExecInstructions, of: &Inherited, pid: Pid) -> Result<Prepare
         .with(process_limits(&process))
         .with(hardening(&process, &exec.session, filter)?);
     let (cgroup, address, ports, attachment) = Default::default();
-    Ok(Prepared { container, streams, cgroup, address, ports, attachment })
+    Ok(Prepared { container, rest: Rest { streams, cgroup, address, ports, attachment } })
 }
 
 /// The container's cgroup. Its first process may have moved into one below, as
@@ -278,9 +285,9 @@ fn root(
     };
     let more = linux.devices().iter().flatten().map(mounts::device);
     let paths = |paths: &Option<Vec<String>>| paths.iter().flatten().map(Into::into).collect();
-    let mut root = Rootfs::new(layers, upper, dir.rootfs());
+    let mut root = Rootfs::bare(layers, upper, dir.rootfs());
     root.mounts = mounts;
-    root.devices.extend(more);
+    root.devices = default_devices().into_iter().chain(more).collect();
     root.masked = paths(linux.masked_paths());
     root.readonly_paths = paths(linux.readonly_paths());
     root.read_only = oci_root.and_then(|root| root.readonly()).unwrap_or(false);

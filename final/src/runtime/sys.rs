@@ -2,11 +2,13 @@
 #![allow(unsafe_code)]
 
 use std::ffi::CStr;
+use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::PollFd;
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use nix::unistd::Pid;
 
 /// seccomp(2): installs a filter in this thread.
@@ -63,6 +65,54 @@ pub(super) fn pidfd_open(pid: Pid) -> Result<OwnedFd, Errno> {
     unsafe {
         let fd = libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0);
         Ok(OwnedFd::from_raw_fd(Errno::result(fd)? as i32))
+    }
+}
+
+/// Sends descriptors along with a short message: SCM_RIGHTS of unix(7).
+pub(super) fn send_fds(socket: BorrowedFd, message: &[u8], fds: &[OwnedFd]) -> Result<(), Errno> {
+    let fds: Vec<_> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+    let rights = [ControlMessage::ScmRights(&fds)];
+    let message = [IoSlice::new(message)];
+    sendmsg::<()>(socket.as_raw_fd(), &message, &rights, MsgFlags::MSG_NOSIGNAL, None).map(drop)
+}
+
+/// Receives that message, its length at least, and at most `MOST` descriptors,
+/// close-on-exec. At the end of the file both are empty.
+pub(super) fn receive_fds<const MOST: usize>(
+    socket: BorrowedFd,
+    message: &mut [u8],
+) -> Result<(usize, Vec<OwnedFd>), Errno> {
+    let mut space = nix::cmsg_space!([RawFd; MOST]);
+    let mut message = [IoSliceMut::new(message)];
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    let received = recvmsg::<()>(socket.as_raw_fd(), &mut message, Some(&mut space), flags)?;
+    let mut all = Vec::with_capacity(MOST);
+    for control in received.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(fds) = control {
+            // SAFETY: the kernel has just put them into our table; nobody else owns them.
+            all.extend(fds.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
+        }
+    }
+    Ok((received.bytes, all))
+}
+
+/// Puts `new` in the place of `old`, of the same length, among the arguments of this
+/// process as ps(1) shows them. What this program has read of them, it has read.
+pub(super) fn replace_argument(old: &[u8], new: &[u8]) {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // What follows the name in parentheses begins with field 3; see proc_pid_stat(5).
+    let fields = stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split(' ');
+    let numbers: Vec<usize> = fields.skip(48 - 3).take(2).flat_map(str::parse).collect();
+    let [start, end] = numbers[..] else { return };
+    // SAFETY: between arg_start and arg_end the kernel has put the strings that this
+    // process was started with; nobody has a reference to them, and they can be written.
+    let arguments = unsafe {
+        let first = std::ptr::with_exposed_provenance_mut::<u8>(start);
+        std::slice::from_raw_parts_mut(first, end.saturating_sub(start))
+    };
+    let place = arguments.windows(old.len()).position(|window| window == old);
+    if let Some(place) = place.filter(|_| old.len() == new.len()) {
+        arguments[place..place + new.len()].copy_from_slice(new);
     }
 }
 

@@ -1,9 +1,15 @@
 //! The part of the engine's record of a container that its shim looks at.
 //!
-//! It is read when it is needed, and not kept: a rename or an update of the restart
-//! policy counts from then on, and a shim stays small.
+//! Whenever it is needed it is looked whether the record is still the same, and only then
+//! is what was read of it used again: a rename or an update of the restart policy counts
+//! at once.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
@@ -105,7 +111,43 @@ impl Record for Asked {
 
 impl Asked {
     /// What is asked for now; nothing, where the record cannot be read.
-    pub fn of(dir: &ContainerDir) -> Self {
-        record::read(&dir.record()).ok().flatten().unwrap_or_default()
+    pub fn of(dir: &ContainerDir) -> Rc<Self> {
+        let path = dir.record();
+        let Some(stamp) = Stamp::of(&path) else { return Rc::default() };
+        if let Some(last) = LAST.with_borrow(|last| last.clone().filter(|last| last.stamp == stamp))
+        {
+            return last.asked;
+        }
+        let asked: Rc<Self> = Rc::new(record::read(&path).ok().flatten().unwrap_or_default());
+        LAST.set(Some(Last { stamp, asked: asked.clone() }));
+        asked
+    }
+}
+
+thread_local! {
+    /// What was read last. A shim has one container only.
+    static LAST: RefCell<Option<Last>> = const { RefCell::new(None) };
+}
+
+#[derive(Clone)]
+struct Last {
+    stamp: Stamp,
+    asked: Rc<Asked>,
+}
+
+/// A file that is never written to, but replaced by another: which one it is.
+#[derive(Clone, PartialEq, Eq)]
+struct Stamp {
+    path: PathBuf,
+    /// Device, inode, length, seconds and nanoseconds of the last change.
+    numbers: (u64, u64, u64, i64, i64),
+}
+
+impl Stamp {
+    fn of(path: &std::path::Path) -> Option<Self> {
+        let found = fs::metadata(path).ok()?;
+        let when = (found.ctime(), found.ctime_nsec());
+        let numbers = (found.dev(), found.ino(), found.size(), when.0, when.1);
+        Some(Self { path: path.to_owned(), numbers })
     }
 }

@@ -99,10 +99,11 @@ impl Actor {
 
     /// A container as its record has it now: its labels, its image, its name.
     pub fn container(dir: &ContainerDir) -> Self {
-        let Asked { name, config, .. } = Asked::of(dir);
-        let attributes = config.labels.unwrap_or_default();
+        let asked = Asked::of(dir);
+        let Asked { name, config, .. } = &*asked;
+        let attributes = config.labels.clone().unwrap_or_default();
         let actor = Self { id: dir.id(), attributes };
-        actor.with("image", config.image.unwrap_or_default()).with("name", name)
+        actor.with("image", config.image.as_deref().unwrap_or_default()).with("name", name)
     }
 }
 

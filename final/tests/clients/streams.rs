@@ -55,6 +55,35 @@ pub fn attach_tells_what_was_said_and_ends_if_no_stream_is_wanted() {
     daemon.end();
 }
 
+pub fn everyone_who_waits_for_a_start_hears_of_the_end() {
+    let daemon = Daemon::start();
+    let id = daemon.container(&["sh", "-c", "echo said; exit 3"]);
+    // More than a shim can be born with.
+    let path = format!("/containers/{id}/wait?condition=next-exit");
+    let waiting: Vec<_> = (0..70)
+        .map(|_| {
+            let stream = daemon.send("POST", &path, "", &Value::Null);
+            stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            head(stream).2
+        })
+        .collect();
+    let path = format!("/containers/{id}/attach?stream=1&stdout=1");
+    let (status, _, mut output) = head(daemon.send("POST", &path, UPGRADE, &Value::Null));
+    assert_eq!(status, 101);
+    assert_eq!(daemon.ask("POST", &format!("/containers/{id}/start"), Value::Null).0, 204);
+    for mut rest in waiting {
+        let mut said = [0; 64];
+        let length = rest.read(&mut said).expect("an answer");
+        let said = String::from_utf8_lossy(&said[..length]).into_owned();
+        assert!(said.contains("\"StatusCode\":3"), "{said}");
+    }
+    let mut said = Vec::new();
+    output.read_to_end(&mut said).unwrap();
+    assert!(said.ends_with(b"said\n"), "{said:?}");
+    daemon.ask("DELETE", &format!("/containers/{id}"), Value::Null);
+    daemon.end();
+}
+
 pub fn who_waits_for_one_that_ends_this_moment_is_told() {
     let daemon = Daemon::start();
     for pause in 0..40 {

@@ -13,8 +13,9 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::Spec;
 use serde_json::{Value, json};
 
+use crate::runtime::seccomp::docker_default;
 use crate::runtime::shim::{self, Answer, Attach, Shim};
-use crate::runtime::{AutoRemove, Instructions, default_spec};
+use crate::runtime::{AutoRemove, DEFAULT_CAPABILITIES, Instructions, default_spec};
 use crate::store::{ContainerDir, Names, Record, Root, State, write};
 
 /// A store of its own with one container in it.
@@ -34,6 +35,8 @@ impl Fixture {
         let dir = store.container(&id);
         dir.create().unwrap();
         let mut spec = serde_json::to_value(default_spec()).unwrap();
+        spec["linux"]["seccomp"] =
+            json!(docker_default(&DEFAULT_CAPABILITIES.into_iter().collect()));
         spec["process"]["args"] = json!(["sh", "-c", command]);
         spec["linux"]["cgroupsPath"] = json!(format!("/coracle-test-shim/{id}"));
         let layers = vec![testkit::busybox_rootfs()];
@@ -54,7 +57,8 @@ impl Fixture {
     pub fn launch(&self) -> namespaces::Result<Shim> {
         std::fs::write(self.dir.config(), self.spec.to_string()).unwrap();
         write(&self.dir.instructions(), &self.instructions, false).unwrap();
-        shim::launch(&self.dir)
+        shim::launch(&self.dir, shim::Until::Created, &[])?;
+        Shim::connect(&self.dir)
     }
 
     /// Launches, attaches, starts, and reads until the end.

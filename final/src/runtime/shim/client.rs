@@ -32,9 +32,35 @@ impl Shim {
         Ok(Self { dir: dir.clone(), stream })
     }
 
+    /// A connection that the shim of this folder has been given.
+    pub(super) fn over(dir: &ShimDir, stream: UnixStream) -> Self {
+        Self { dir: dir.clone(), stream }
+    }
+
     /// The connection itself, for who has nothing to ask. Its end is the shim's.
     pub fn into_stream(self) -> UnixStream {
         self.stream
+    }
+
+    /// Asks for something, and does not wait for the answer.
+    pub fn ask(&mut self, request: &Request) -> Result<()> {
+        let mut line = serde_json::to_vec(request).expect("a request is plain data");
+        line.push(b'\n');
+        // Broken: it has just ended. The silence that follows is told better.
+        self.stream.write_all(&line).or_else(ended).doing(|| "speak to the shim")
+    }
+
+    /// Waits until what was asked for is done.
+    ///
+    /// # Errors
+    /// Why it was not.
+    pub fn until_done(&mut self) -> Result<()> {
+        match self.hear()? {
+            Some(Answer::Done) => Ok(()),
+            Some(Answer::Error(error)) => Err(error),
+            Some(Answer::State(_)) => Err(Error::new("the shim's answer fits no question")),
+            None => Err(Error::new(format!("{} has just ended", self.dir.id()))),
+        }
     }
 
     /// Lets the program go.
@@ -82,21 +108,21 @@ impl Shim {
 
     /// The state at this moment.
     pub fn status(&mut self) -> Result<State> {
-        self.say(&Request::Status)?;
+        self.ask(&Request::Status)?;
         self.hear_state()
     }
 
     /// Waits for the end of the program. The container is still being tidied up then;
     /// see [`Shim::wait_until_gone`].
     pub fn wait(&mut self) -> Result<State> {
-        self.say(&Request::Wait)?;
+        self.ask(&Request::Wait)?;
         self.hear_state()
     }
 
     /// Becomes a line that comes when the program has ended, an [`Answer::State`], and
     /// an end of file that comes when everything is tidied up.
     pub fn watch(mut self) -> Result<UnixStream> {
-        self.say(&Request::Wait)?;
+        self.ask(&Request::Wait)?;
         Ok(self.stream)
     }
 
@@ -126,20 +152,8 @@ impl Shim {
     }
 
     fn request(&mut self, request: &Request) -> Result<()> {
-        self.say(request)?;
-        match self.hear()? {
-            Some(Answer::Done) => Ok(()),
-            Some(Answer::Error(error)) => Err(error),
-            Some(Answer::State(_)) => Err(Error::new("the shim's answer fits no question")),
-            None => Err(Error::new(format!("{} has just ended", self.dir.id()))),
-        }
-    }
-
-    fn say(&mut self, request: &Request) -> Result<()> {
-        let mut line = serde_json::to_vec(request).expect("a request is plain data");
-        line.push(b'\n');
-        // Broken: it has just ended. The silence that follows is told better.
-        self.stream.write_all(&line).or_else(ended).doing(|| "speak to the shim")
+        self.ask(request)?;
+        self.until_done()
     }
 
     /// A state; from the record, if the shim has just ended.

@@ -21,10 +21,11 @@ use namespaces::{Context, Error, Result};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::{self, Pid};
 
+use super::Until;
 use super::owner::{self, Ready};
 use super::peer::{Peer, Role};
 use super::protocol::{Answer, Exec};
-use crate::runtime::container::{self, Inherited};
+use crate::runtime::container::{self, Inherited, Prepared};
 use crate::runtime::{ExecInstructions, sys};
 use crate::store::{self, ContainerDir, Lock, State, Status, now};
 
@@ -127,8 +128,10 @@ impl Execs {
         let signals = owner::take_signals()?;
         // Before the process is there, which is not to wait for it; who comes early waits.
         let listener = owner::listen(&dir)?;
-        let made = container::exec(&exec, &self.inherited, pid)
-            .and_then(|prepared| owner::bring_up(&dir, prepared, false));
+        let made = container::exec(&exec, &self.inherited, pid).and_then(|prepared| {
+            let Prepared { container, rest } = prepared;
+            owner::bring_up(&dir, container.begin()?, rest, Until::Started, false)
+        });
         let (life, streams) = made.inspect_err(|_| owner::stop_listening(&dir))?;
         let server = owner::server(listener, signals, life, streams, None, &exec.session);
         Ok(Ready { dir: (*dir).clone(), lock, server, removal: None, container: None })

@@ -64,7 +64,7 @@ struct Check {
 impl HealthChecks {
     /// Those that the container's record asks for, if it does. They begin now.
     pub fn of(dir: &ContainerDir) -> Option<Self> {
-        let asked = Asked::of(dir).config;
+        let asked = Asked::of(dir).config.clone();
         let config = asked.healthcheck?;
         let test = config.test.as_deref().unwrap_or_default();
         let args = match test.split_first().map(|(kind, rest)| (kind.as_str(), rest)) {
@@ -191,7 +191,7 @@ impl HealthChecks {
         let exec = self.dir.exec(&id);
         exec.create()?;
         let attach = Attach { stdin: false, stdout: true, stderr: true };
-        let asked = Asked::of(&self.dir).config;
+        let asked = Asked::of(&self.dir).config.clone();
         let cwd = asked.working_dir.filter(|dir| !dir.is_empty());
         let instructions = ExecInstructions {
             args: self.args.clone(),

@@ -7,11 +7,12 @@
 //!
 //! ```text
 //!   engine                shim                             container
-//!     ├─ coracle shim DIR ─▶ reads config.json, shim.json
-//!     │                      clone3 ───────────────────────▶ set up, waits
-//!     ◀─ status: created ──┤ listens on shim.sock
-//!     ├─ attach, wait ─────▶
-//!     ├─ start ────────────▶ start ────────────────────────▶ execve
+//!     ├─ coracle shim ─────▶ lets go of the caller's world
+//!     ├─ DIR; those who ───▶ reads config.json, shim.json
+//!     │  attach and wait     clone3 ───────────────────────▶ set up
+//!     │                      listens on shim.sock
+//!     │                      "no need to stop" ────────────▶ execve
+//!     ◀─ it runs ──────────┤ state.json: running
 //!     ◀─ output ───────────┤ reads, logs, passes on ◀────── writes
 //!                          │ state.json: exited ◀────────── ends
 //!     ◀─ exit code ────────┤ unmounts, removes cgroup, …
@@ -40,10 +41,10 @@ mod streams;
 mod told;
 
 pub use client::Shim;
-pub use launch::{launch, reap};
+pub use launch::{Ahead, MOST_REQUESTS, Until, call_ahead, launch, reap};
 pub use log::LogOptions;
 pub use owner::main;
-pub use protocol::{Answer, Attach, Stream};
+pub use protocol::{Answer, Attach, Request, Stream};
 pub use remove::{auto_remove, remove};
 pub use restart::pause_before;
 pub(super) use streams::Streams;

@@ -4,19 +4,22 @@ use std::cell::RefCell;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixListener;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 
-use namespaces::{Context, Error, Result, explain};
+use namespaces::{Context, Created, Error, Result, explain};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd;
 use oci_spec::runtime::Spec;
 
 use super::exec::Execs;
+use super::launch::is_unknown;
 use super::life::Life;
 use super::log::Log;
 use super::network::Network;
@@ -25,9 +28,9 @@ use super::protocol::Answer;
 use super::remove::auto_remove;
 use super::restart::Restarts;
 use super::serve::Server;
-use super::{SOCKET, Streams};
-use crate::runtime::container::{self, Inherited, Prepared};
-use crate::runtime::{AutoRemove, Instructions, Session};
+use super::{MOST_REQUESTS, SOCKET, Streams, Until};
+use crate::runtime::container::{self, Inherited, Prepared, Rest};
+use crate::runtime::{AutoRemove, Instructions, Session, seccomp, sys};
 use crate::store::{self, ContainerDir, Lock, ShimDir, socket};
 
 /// Signals to the shim that are meant for the program.
@@ -40,48 +43,91 @@ const FORWARDED: [Signal; 6] = [
     Signal::SIGUSR2,
 ];
 
-/// Is the shim of the container in this folder. What went wrong before the container
-/// was created is said on standard output, as everything that the engine is told.
+/// Is the shim of the container in this folder. Standard input is a socket, on which the
+/// engine says how far to go, and passes the first connections; and is told there what
+/// came of it: see [`super::launch()`].
 pub fn main(words: &[OsString]) -> ExitCode {
-    let owned = detach().and_then(|status| match words {
-        [dir] => Ok((status, ContainerDir::at(dir))),
+    let called = match words {
+        [dir] => detach().and_then(|control| Call::hear(Path::new(dir), control)),
         _ => Err(Error::new("a shim takes a container's folder: coracle shim DIR")),
-    });
-    let Ok((status, dir)) = owned else { return ExitCode::from(125) };
-    match create(dir) {
+    };
+    let owned = match called {
+        Ok(call) => call.answer(),
+        // Only who calls it by hand is there to read this.
         Err(error) => {
-            tell(status, &Answer::Error(error));
-            ExitCode::from(125)
+            eprintln!("coracle: {error}");
+            None
         }
-        Ok(created) => {
-            tell(status, &Answer::Done);
-            match created.own() {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(_) => ExitCode::from(125),
+    };
+    match owned.map(Ready::own) {
+        Some(Ok(())) => ExitCode::SUCCESS,
+        _ => ExitCode::from(125),
+    }
+}
+
+/// What a shim is called for.
+struct Call {
+    dir: ContainerDir,
+    until: Until,
+    connections: Vec<UnixStream>,
+    control: UnixStream,
+}
+
+impl Call {
+    fn hear(expected: &Path, control: UnixStream) -> Result<Self> {
+        if is_unknown(expected) {
+            // There is nothing to do yet: so it does what it will have to do most likely.
+            seccomp::compile_ahead();
+        }
+        let mut message = [0; libc::PATH_MAX as usize + 1];
+        let received = sys::receive_fds::<MOST_REQUESTS>(control.as_fd(), &mut message);
+        let (length, fds) = received.doing(|| "hear what the engine wants")?;
+        let nobody = || Error::new("a shim is started by the engine, and has nothing to do now");
+        let (until, dir) = Until::understand(&message[..length]).ok_or_else(nobody)?;
+        if is_unknown(expected) {
+            sys::replace_argument(expected.as_os_str().as_bytes(), dir.as_os_str().as_bytes());
+        }
+        let connections = fds.into_iter().map(UnixStream::from).collect();
+        Ok(Self { dir: ContainerDir::at(dir), until, connections, control })
+    }
+
+    /// Makes the container, and says so. It may be over already.
+    fn answer(self) -> Option<Ready> {
+        let Self { dir, until, connections, mut control } = self;
+        let made = create(dir, until).map(|mut ready| {
+            ready.server.answer_first(connections);
+            let started = match until {
+                Until::Created => Ok(()),
+                Until::Started => ready.start(),
+            };
+            (ready, started)
+        });
+        let (ready, answer) = match made {
+            Ok((ready, started)) => {
+                (Some(ready), started.map_or_else(Answer::Error, |()| Answer::Done))
             }
-        }
+            Err(error) => (None, Answer::Error(error)),
+        };
+        // Who is gone cannot be told.
+        let _ = control.write_all(&answer.to_line());
+        ready
     }
 }
 
 /// Becomes a process on its own: no terminal, no folder, no stream of the caller's but
-/// the one that the caller listens to, which is returned.
-fn detach() -> Result<File> {
-    let status = unistd::dup(std::io::stdout()).doing(|| "keep the status pipe")?;
-    nix::fcntl::fcntl(&status, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))
-        .doing(|| "keep the status pipe")?;
+/// the socket that the caller speaks and listens to, which is returned.
+fn detach() -> Result<UnixStream> {
+    let control = unistd::dup(std::io::stdin()).doing(|| "keep the control socket")?;
+    nix::fcntl::fcntl(&control, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))
+        .doing(|| "keep the control socket")?;
     let null = File::options().read(true).write(true).open("/dev/null");
     let null: OwnedFd = null.doing(|| "open /dev/null")?.into();
-    unistd::dup2_stdout(&null).doing(|| "let go of standard output")?;
+    unistd::dup2_stdin(&null).doing(|| "let go of standard input")?;
     // It fails for a process that leads a group, which one that was just forked does not.
     let _ = unistd::setsid();
     unistd::chdir("/").doing(|| "change to /")?;
     let _ = nix::sys::prctl::set_name(c"coracle-shim");
-    Ok(status.into())
-}
-
-fn tell(mut status: File, answer: &Answer) {
-    // Who is gone cannot be told.
-    let _ = status.write_all(&answer.to_line());
+    Ok(control.into())
 }
 
 /// Everything is made, and waits to be started.
@@ -94,20 +140,24 @@ pub(super) struct Ready {
     pub container: Option<ContainerDir>,
 }
 
-fn create(dir: ContainerDir) -> Result<Ready> {
+fn create(dir: ContainerDir, until: Until) -> Result<Ready> {
     let lock = claim(&dir)?;
     let signals = take_signals()?;
+    let (spec, instructions) = read_config(&dir)?;
 
-    // The container first: a socket means that there is one behind it.
-    let Made { mut life, streams, network, inherited, instructions } = make(&dir)?;
-    life.set_restarts(Restarts::new(dir.clone()));
     let before = dir.state()?;
+    let begun = begin(&dir, &spec, &instructions)?;
+    // While the child sets itself up: it does not run yet, if something of this fails.
+    let log = (!instructions.no_log)
+        .then(|| Log::open(&dir.log(), instructions.log.clone()))
+        .transpose()?;
+    let listener = listen(&dir)?;
+    let made = begun.finish(&dir, until).inspect_err(|_| stop_listening(&dir))?;
+    let Made { mut life, streams, network, inherited } = made;
+    life.set_restarts(Restarts::new(dir.clone()));
     life.state_mut().finished_at = before.finished_at;
     // What goes on after a sudden end is counted on; a start by hand begins at none.
     life.state_mut().restart_count = before.restart_count;
-    let keep = !instructions.no_log;
-    let log = keep.then(|| Log::open(&dir.log(), instructions.log)).transpose()?;
-    let listener = listen(&dir)?;
     let mut server = server(listener, signals, life, streams, log, &instructions.session);
     server.execs = Some(Execs::new(dir.clone(), inherited));
     server.network = network;
@@ -129,47 +179,72 @@ fn claim(dir: &ContainerDir) -> Result<Lock> {
     }
 }
 
-/// A container at the brink of exec, and what it was made from.
+/// A container on its way to the brink of exec.
+struct Begun {
+    created: Created,
+    rest: Rest,
+    inherited: Inherited,
+    birth: Birth,
+    durable: bool,
+}
+
+/// Begins to make the container in this folder.
+fn begin(dir: &ContainerDir, spec: &Spec, instructions: &Instructions) -> Result<Begun> {
+    let birth = Birth::record();
+    let (prepared, inherited) = container::container(spec, instructions, dir)?;
+    let Prepared { container, rest } = prepared;
+    let durable = instructions.auto_remove.is_none();
+    Ok(Begun { created: container.begin()?, rest, inherited, birth, durable })
+}
+
+/// A container at the brink of exec, or let go there, and what it was made from.
 struct Made {
     life: Life,
     streams: Streams,
     network: Option<Network>,
     inherited: Inherited,
-    instructions: Instructions,
 }
 
-/// Makes the container in this folder, up to the brink of exec.
-fn make(dir: &ContainerDir) -> Result<Made> {
-    let spec = read_spec(dir)?;
-    let instructions: Instructions = store::read(&dir.instructions())?.unwrap_or_default();
-    let birth = Birth::record();
-    let (prepared, inherited) = container::container(&spec, &instructions, dir)?;
-    let attachment = prepared.attachment.clone();
-    let (life, streams) = bring_up(dir, prepared, instructions.auto_remove.is_none())?;
-    let network = attachment.map(Network::take).transpose()?;
-    birth.write(dir)?;
-    Ok(Made { life, streams, network, inherited, instructions })
+impl Begun {
+    fn finish(self, dir: &ContainerDir, until: Until) -> Result<Made> {
+        let Self { created, rest, inherited, birth, durable } = self;
+        let attachment = rest.attachment.clone();
+        // Its name server has to be there before the program asks.
+        let until = if attachment.is_some() { Until::Created } else { until };
+        let (life, streams) = bring_up(dir, created, rest, until, durable)?;
+        let network = attachment.map(Network::take).transpose()?;
+        birth.write(dir)?;
+        Ok(Made { life, streams, network, inherited })
+    }
 }
 
-fn read_spec(dir: &ContainerDir) -> Result<Spec> {
+/// What the engine has written for us.
+fn read_config(dir: &ContainerDir) -> Result<(Spec, Instructions)> {
     let what = || format!("read {}", dir.config().display());
     let bytes = fs::read(dir.config()).doing(what)?;
-    serde_json::from_slice(&bytes).map_err(|error| Error::new(format!("{}: {error}", what())))
+    let spec = serde_json::from_slice(&bytes);
+    let spec = spec.map_err(|error| Error::new(format!("{}: {error}", what())))?;
+    Ok((spec, store::read(&dir.instructions())?.unwrap_or_default()))
 }
 
-/// Goes to the brink of exec.
+/// Goes to the brink of exec, where it need not stop if the program is to be started.
 pub(super) fn bring_up(
     dir: &ShimDir,
-    prepared: Prepared,
+    mut created: Created,
+    rest: Rest,
+    until: Until,
     durable: bool,
 ) -> Result<(Life, Streams)> {
-    let Prepared { container, streams, cgroup, address, ports, .. } = prepared;
-    let created = container.create()?;
-    let streams = streams.open()?;
-    let mut life = Life::new(dir.clone(), created, cgroup, durable);
-    life.state_mut().address = address;
-    life.state_mut().ports = ports;
-    Ok((life, streams))
+    if until == Until::Started {
+        created.let_go()?;
+    }
+    let streams = rest.streams.open();
+    // Why there is no terminal, the child says best.
+    created.reach_the_brink()?;
+    let mut life = Life::new(dir.clone(), created, rest.cgroup, durable);
+    life.state_mut().address = rest.address;
+    life.state_mut().ports = rest.ports;
+    Ok((life, streams?))
 }
 
 pub(super) fn listen(dir: &ShimDir) -> Result<UnixListener> {
@@ -274,7 +349,8 @@ impl Ready {
         // The kernel's mark of a volatile mount, lest its content be trusted after the
         // machine's sudden end. There was none: we have unmounted it ourselves.
         let _ = fs::remove_dir_all(dir.work().join("work/incompat"));
-        let started = make(dir).and_then(|made| {
+        let started = read_config(dir).and_then(|(spec, instructions)| {
+            let made = begin(dir, &spec, &instructions)?.finish(dir, Until::Started)?;
             self.server.go_on_with(made.life, made.streams, made.inherited);
             self.server.network = made.network;
             self.server.life.start()

@@ -19,6 +19,15 @@
 //!
 //! A line is a JSON value. One connection may carry several requests, until it
 //! becomes a stream. Many may be open at once.
+//!
+//! Some are there from the beginning. A new shim's standard input is a socket on which it
+//! is told once what it is for, and with that gets the connections of those who have asked
+//! before there was anybody to ask:
+//!
+//! ```text
+//!     "s" DIR, and descriptors       ──▶     "c": to the brink of exec, "s": until it runs
+//!                                    ◀──  "done"  or  {"error":{…}}
+//! ```
 
 use namespaces::Error;
 use networking::Place;

@@ -52,8 +52,9 @@ impl Restarts {
         if self.hurried {
             return false;
         }
-        let own = Asked::of(&self.dir).config.stop_signal.filter(|name| !name.is_empty());
-        let own = own.and_then(|name| signal::parse(&name));
+        let asked = Asked::of(&self.dir);
+        let own = asked.config.stop_signal.as_deref().filter(|name| !name.is_empty());
+        let own = own.and_then(signal::parse);
         if signal == libc::SIGKILL || own.is_none_or(|own| own == signal) {
             self.stopped = true;
         }
@@ -90,7 +91,7 @@ pub fn pause_before(restarts: u32, ran: Duration) -> Duration {
 
 /// The policy as the engine's record has it now: an update counts at once.
 fn policy(dir: &ContainerDir) -> Policy {
-    let policy = Asked::of(dir).host_config.restart_policy.unwrap_or_default();
+    let policy = Asked::of(dir).host_config.restart_policy.clone().unwrap_or_default();
     match policy.name.as_deref() {
         Some("on-failure") => Policy::OnFailure(policy.maximum_retry_count.unwrap_or(0)),
         Some("always") => Policy::Always,

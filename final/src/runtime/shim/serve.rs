@@ -5,7 +5,7 @@
 //! forgotten at once.
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
 use namespaces::{Context, Error, Result};
@@ -107,6 +107,8 @@ impl Server {
     /// Serves until the container is over and everything that it wrote is read.
     /// Those who wait have been told then, and are still connected.
     pub fn run(&mut self) -> Result<()> {
+        // It may run already.
+        self.life.tell_start();
         while !self.life.is_over() {
             let ready = match self.poll(|fds| poll(fds, self.quiet()))? {
                 ready if ready.is_empty() && self.may_rest() => self.rest(self.until_due())?,
@@ -448,6 +450,19 @@ impl Server {
         execs.start(exec, connection, pid)?;
         self.peers[place].vanished();
         Ok(())
+    }
+
+    /// Looks after the connections that there are from the beginning, and answers what
+    /// has been asked on them, in their order.
+    pub fn answer_first(&mut self, connections: Vec<UnixStream>) {
+        self.buffer.resize(CHUNK, 0);
+        for connection in connections {
+            let Ok(peer) = Peer::new(connection) else { continue };
+            self.peers.push(peer);
+            let place = self.peers.len() - 1;
+            self.peers[place].read_line_part(&mut self.buffer);
+            self.answer_requests(place);
+        }
     }
 
     /// Looks after a connection that did not come in by the listener.

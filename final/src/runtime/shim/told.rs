@@ -100,9 +100,10 @@ impl Teller {
         found.map(actor).collect()
     }
 
-    fn volumes(&self) -> impl Iterator<Item = AskedMount> {
-        let mounts = Asked::of(&self.container).mounts.into_iter();
-        mounts.filter(|mount| mount.kind.as_deref() == Some("volume"))
+    fn volumes(&self) -> Vec<AskedMount> {
+        let asked = Asked::of(&self.container);
+        let is_volume = |mount: &&AskedMount| mount.kind.as_deref() == Some("volume");
+        asked.mounts.iter().filter(is_volume).cloned().collect()
     }
 
     fn volume(&self, mount: &AskedMount) -> Actor {
