@@ -46,6 +46,7 @@ fn main() {
         ROOT volumes_outlive_containers_until_they_are_removed,
         ROOT a_killed_command_leaves_its_container_to_the_shim,
         ROOT a_shim_shows_whose_it_is,
+        ROOT whoever_is_with_a_container_hears_that_its_shim_was_killed,
         NETWORK a_killed_shim_leaves_nothing,
         NETWORK networks_are_joined_and_ports_are_taken_once,
         SERVER a_published_port_answers_on_both_loopbacks,
@@ -254,6 +255,24 @@ fn a_shim_shows_whose_it_is() {
     // One that was called for nothing goes with the command.
     let failed = engine.run(&["--rm", "--workdir", "nowhere", "host", "true"]);
     assert_eq!(failed.code, 125, "{failed:?}");
+    engine.assert_nothing_left();
+}
+
+fn whoever_is_with_a_container_hears_that_its_shim_was_killed() {
+    let engine = Engine::new();
+    engine.tell(&["pull", "-q", "host"]);
+    for removed in [&["--rm"][..], &[]] {
+        let words = ["--name", "left", "host", "sh", "-c", "echo up; sleep 1000"];
+        let mut child = engine.start(&[removed, &words].concat());
+        child.stdout.as_mut().unwrap().read_exact(&mut [0; 3]).unwrap();
+        nix::sys::signal::kill(engine.shim_of("left"), nix::sys::signal::Signal::SIGKILL).unwrap();
+        let said = finish(child);
+        let why = "coracle: its shim was killed, and the container with it\n";
+        assert_eq!((said.code, &*said.err), (137, why), "{removed:?}");
+        let left = engine.tell(&["ps", "-aq"]);
+        assert_eq!(left.is_empty(), !removed.is_empty());
+        engine.ask(&["rm", "left"]);
+    }
     engine.assert_nothing_left();
 }
 

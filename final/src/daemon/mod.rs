@@ -68,6 +68,8 @@ pub fn daemon(root: Root, args: DaemonArgs) -> Result<ExitCode> {
 
 async fn serve(root: Root, args: DaemonArgs) -> Result<()> {
     let _only = claim(&root)?;
+    // First: who can reach us can also end us, and is to find no socket then.
+    let mut ending = Ending::listen()?;
     let mut listeners = Vec::new();
     let hosts = match args.hosts.is_empty() {
         true => vec![format!("unix://{}", root.socket().display())],
@@ -77,7 +79,6 @@ async fn serve(root: Root, args: DaemonArgs) -> Result<()> {
     for host in &hosts {
         listeners.push(Listener::open(host, tls.as_ref()).await?);
     }
-    let mut ending = Ending::listen()?;
     tokio::spawn(reap_shims()?);
 
     let engine = Arc::new(Engine::open(root)?);

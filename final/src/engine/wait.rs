@@ -112,12 +112,17 @@ impl Waiter {
             () = until_gone(&path) => None,
         };
         let heard = match connected {
-            Some(stream) => hear(stream, Condition::Removed).await,
+            Some(stream) => hear(stream, Condition::Removed)
+                .await
+                .or_else(|| Some(self.before.take().unwrap_or_default().killed())),
             None => None,
         };
-        let last = heard.or_else(|| self.container.state().ok().filter(|_| path.exists()));
-        until_gone(&path).await;
-        last.or_else(|| self.before.take())
+        // A shim that was killed has removed nothing. Whoever looks does it in its place.
+        while path.exists() {
+            let _ = self.container.state();
+            tokio::time::sleep(LOOK).await;
+        }
+        heard.or_else(|| self.before.take())
     }
 }
 

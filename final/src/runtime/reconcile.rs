@@ -14,7 +14,7 @@ use oci_spec::runtime::Spec;
 
 use super::Instructions;
 use super::shim::{self, SOCKET};
-use crate::store::{self, ContainerDir, Events, Lock, State, Status, now};
+use crate::store::{self, ContainerDir, Events, Lock, State};
 
 /// What a container was found to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,22 +54,11 @@ pub fn reconcile(dir: &ContainerDir) -> Result<Found> {
         shim::auto_remove(dir, removal)?;
         return Ok(Found::Removed);
     }
-    let state = if state.is_alive() { dead(state) } else { state };
+    let state = if state.is_alive() { state.killed() } else { state };
     dir.set_state(&state, true)?;
     Ok(Found::Dead(state))
 }
 // ANCHOR_END: reconcile
-
-fn dead(state: State) -> State {
-    State {
-        status: Status::Dead,
-        pid: 0,
-        finished_at: Some(now()),
-        exit_code: Some(128 + libc::SIGKILL),
-        error: Some("its shim was killed, and the container with it".into()),
-        ..state
-    }
-}
 
 /// The cgroup, with whoever is left in it, and what the network holds for it.
 fn give_back(dir: &ContainerDir) -> Result<()> {

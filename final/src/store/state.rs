@@ -69,6 +69,18 @@ impl State {
     pub fn is_alive(&self) -> bool {
         matches!(self.status, Status::Running | Status::Paused | Status::Restarting)
     }
+
+    /// What it is when its shim was killed, and it with that.
+    pub fn killed(self) -> Self {
+        Self {
+            status: Status::Dead,
+            pid: 0,
+            finished_at: Some(now()),
+            exit_code: Some(128 + libc::SIGKILL),
+            error: Some("its shim was killed, and the container with it".into()),
+            ..self
+        }
+    }
 }
 
 /// The present, as records have it.

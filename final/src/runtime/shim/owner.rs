@@ -146,13 +146,16 @@ fn create(dir: ContainerDir, until: Until) -> Result<Ready> {
     let (spec, instructions) = read_config(&dir)?;
 
     let before = dir.state()?;
-    let begun = begin(&dir, &spec, &instructions)?;
-    // While the child sets itself up: it does not run yet, if something of this fails.
-    let log = (!instructions.no_log)
-        .then(|| Log::open(&dir.log(), instructions.log.clone()))
-        .transpose()?;
+    // Before there is anything to give back: as long as there is a socket, and nobody who
+    // holds the lock, whoever looks at the container gives back what a killed shim had.
     let listener = listen(&dir)?;
-    let made = begun.finish(&dir, until).inspect_err(|_| stop_listening(&dir))?;
+    let made = begin(&dir, &spec, &instructions).and_then(|begun| {
+        // While the child sets itself up: it does not run yet, if this fails.
+        let log = || Log::open(&dir.log(), instructions.log.clone());
+        let log = (!instructions.no_log).then(log).transpose()?;
+        Ok((begun.finish(&dir, until)?, log))
+    });
+    let (made, log) = made.inspect_err(|_| stop_listening(&dir))?;
     let Made { mut life, streams, network, inherited } = made;
     life.set_restarts(Restarts::new(dir.clone()));
     life.state_mut().finished_at = before.finished_at;
