@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::str::FromStr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bollard_stubs::models::{ContainerWaitExitError, ContainerWaitResponse};
 use cgroups::OutOfMemory;
@@ -14,6 +14,7 @@ use super::Engine;
 use super::attach::{self, Wish};
 use super::containers::Container;
 use super::error::{Error, Result};
+use super::lifecycle;
 use crate::runtime::shim::Answer;
 use crate::store::State;
 
@@ -129,10 +130,7 @@ impl Waiter {
 /// After a shim that went without a word, what the record says: once nothing of it is
 /// left, which takes a killed process a moment longer than to close a connection.
 async fn settled(container: &Container) -> Ended {
-    let patience = Instant::now() + LAST_BREATH;
-    while Instant::now() < patience && container.state().is_ok_and(|now| now.is_alive()) {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    let _ = lifecycle::ended_within(container, Some(LAST_BREATH)).await;
     container.ended()
 }
 

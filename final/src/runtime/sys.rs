@@ -104,6 +104,9 @@ pub(super) fn replace_argument(old: &[u8], new: &[u8]) {
     let fields = stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split(' ');
     let numbers: Vec<usize> = fields.skip(48 - 3).take(2).flat_map(str::parse).collect();
     let [start, end] = numbers[..] else { return };
+    if start == 0 {
+        return;
+    }
     // SAFETY: between arg_start and arg_end the kernel has put the strings that this
     // process was started with; nobody has a reference to them, and they can be written.
     let arguments = unsafe {

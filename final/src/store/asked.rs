@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
@@ -114,9 +114,12 @@ impl Asked {
     pub fn of(dir: &ContainerDir) -> Rc<Self> {
         let path = dir.record();
         let Some(stamp) = Stamp::of(&path) else { return Rc::default() };
-        if let Some(last) = LAST.with_borrow(|last| last.clone().filter(|last| last.stamp == stamp))
-        {
-            return last.asked;
+        let last = LAST.with_borrow(|last| {
+            let same = last.as_ref().filter(|last| last.stamp == stamp);
+            same.map(|last| last.asked.clone())
+        });
+        if let Some(asked) = last {
+            return asked;
         }
         let asked: Rc<Self> = Rc::new(record::read(&path).ok().flatten().unwrap_or_default());
         LAST.set(Some(Last { stamp, asked: asked.clone() }));
@@ -129,14 +132,13 @@ thread_local! {
     static LAST: RefCell<Option<Last>> = const { RefCell::new(None) };
 }
 
-#[derive(Clone)]
 struct Last {
     stamp: Stamp,
     asked: Rc<Asked>,
 }
 
 /// A file that is never written to, but replaced by another: which one it is.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 struct Stamp {
     path: PathBuf,
     /// Device, inode, length, seconds and nanoseconds of the last change.
@@ -144,7 +146,7 @@ struct Stamp {
 }
 
 impl Stamp {
-    fn of(path: &std::path::Path) -> Option<Self> {
+    fn of(path: &Path) -> Option<Self> {
         let found = fs::metadata(path).ok()?;
         let when = (found.ctime(), found.ctime_nsec());
         let numbers = (found.dev(), found.ino(), found.size(), when.0, when.1);

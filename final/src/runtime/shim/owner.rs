@@ -75,7 +75,8 @@ struct Call {
 
 impl Call {
     fn hear(expected: &Path, control: UnixStream) -> Result<Self> {
-        if is_unknown(expected) {
+        let ahead = is_unknown(expected);
+        if ahead {
             // There is nothing to do yet: so it does what it will have to do most likely.
             seccomp::compile_ahead();
         }
@@ -84,7 +85,7 @@ impl Call {
         let (length, fds) = received.doing(|| "hear what the engine wants")?;
         let nobody = || Error::new("a shim is started by the engine, and has nothing to do now");
         let (until, dir) = Until::understand(&message[..length]).ok_or_else(nobody)?;
-        if is_unknown(expected) {
+        if ahead {
             sys::replace_argument(expected.as_os_str().as_bytes(), dir.as_os_str().as_bytes());
         }
         let connections = fds.into_iter().map(UnixStream::from).collect();

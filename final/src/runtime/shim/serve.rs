@@ -458,8 +458,8 @@ impl Server {
         self.buffer.resize(CHUNK, 0);
         for connection in connections {
             let Ok(peer) = Peer::new(connection) else { continue };
-            self.peers.push(peer);
-            let place = self.peers.len() - 1;
+            let place = self.peers.len();
+            self.adopt(peer);
             self.peers[place].read_line_part(&mut self.buffer);
             self.answer_requests(place);
         }
