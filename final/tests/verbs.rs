@@ -22,6 +22,7 @@ fn main() {
     testkit::main(testkit::tests![
         ROOT processes_are_shown_as_the_hosts_ps_sees_them,
         ROOT a_container_takes_another_name,
+        ROOT the_name_of_one_that_is_stopped_and_goes_is_free_at_once,
         NETWORK published_ports_are_shown,
         ROOT a_terminal_is_left_by_keys_and_joined_again,
         ROOT an_attached_client_sees_the_output_and_the_end,
@@ -72,6 +73,19 @@ fn a_container_takes_another_name() {
     engine.tell(&["rename", "other", "old"]);
     engine.tell(&["kill", "new"]);
     engine.tell(&["rm", "-f", "old"]);
+    engine.assert_nothing_left();
+}
+
+fn the_name_of_one_that_is_stopped_and_goes_is_free_at_once() {
+    let engine = Engine::new();
+    for end in [["stop", "-t", "0", "box"], ["kill", "-s", "KILL", "box"]] {
+        for _ in 0..10 {
+            let run = engine.run(&["-d", "--rm", "--name", "box", "host", "sleep", "1000"]);
+            assert_eq!(run.code, 0, "{run:?}");
+            engine.tell(&end);
+            assert_eq!(engine.tell(&["ps", "-aq"]), "");
+        }
+    }
     engine.assert_nothing_left();
 }
 

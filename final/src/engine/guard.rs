@@ -14,7 +14,6 @@ use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 
 use super::containers::Container;
-use super::wait::LAST_BREATH;
 use super::{Engine, lifecycle, revive, time};
 use crate::runtime::shim::{self, Shim};
 use crate::store::events::{Event, EventReader, Kind};
@@ -124,7 +123,7 @@ async fn pause_after(container: &Container) -> Option<Duration> {
 
 /// Its state, once nothing of the shim is left. A look is what puts it in order.
 fn settled(container: &Container) -> Option<(State, Asked)> {
-    let patience = Instant::now() + LAST_BREATH;
+    let patience = Instant::now() + lifecycle::LAST_BREATH;
     while container.dir.path().exists() {
         let state = container.state().ok()?;
         if !state.is_alive() {

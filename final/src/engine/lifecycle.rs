@@ -8,6 +8,7 @@ use super::Engine;
 use super::attach::Pending;
 use super::containers::Container;
 use super::error::{Error, Result};
+use super::record::Record;
 use super::{attach, instructions, network};
 use crate::runtime::shim::{self, Shim, Until};
 use crate::runtime::signal;
@@ -15,6 +16,12 @@ use crate::store::{State, Status};
 
 /// How often a state on disk that nobody announces is looked at.
 const POLL: Duration = Duration::from_millis(20);
+
+/// How often one that has ended, or is about to, is looked at.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// How long what was killed, dies with its shim, or goes at its end may take to be gone.
+pub const LAST_BREATH: Duration = Duration::from_secs(10);
 
 /// How long `stop` waits before it kills, in seconds, where nobody says otherwise.
 const STOP_TIMEOUT: i64 = 10;
@@ -141,7 +148,23 @@ pub async fn stop(
         ended_within(&container, None).await?;
     }
     engine.events.tell_container(&container.dir, "stop", &[]);
+    let patience = Instant::now() + LAST_BREATH;
+    while is_going(engine, &container)? && Instant::now() < patience {
+        tokio::time::sleep(LOOK).await;
+    }
     Ok(())
+}
+
+/// Whether it goes at its end, and has not gone yet, or its name has not: whoever has
+/// stopped it may make another one of that name next.
+fn is_going(engine: &Engine, container: &Container) -> Result<bool> {
+    let Record { id, name, .. } = &container.record;
+    if !container.record.auto_remove() {
+        return Ok(false);
+    }
+    // A shim that was killed has removed nothing. Whoever looks does it in its place.
+    let _ = container.state();
+    Ok(container.dir.path().exists() || engine.root.names().get(name)?.as_ref() == Some(id))
 }
 
 /// Waits until a container has ended, and everyone was told so.
@@ -189,13 +212,13 @@ pub fn kill(engine: &Engine, id: &str, signal: &str) -> Result<()> {
     let signal = parse_signal(signal)?;
     live_shim(&container, "kill")?.kill(signal)?;
     // SIGKILL cannot be declined: whoever asked for it may count on the end.
-    let patience = Instant::now() + Duration::from_secs(10);
-    while signal == Signal::SIGKILL as i32
-        && Instant::now() < patience
-        && container.dir.path().exists()
-        && container.state()?.is_alive()
-    {
-        std::thread::sleep(Duration::from_millis(1));
+    let patience = Instant::now() + LAST_BREATH;
+    let is_there = || {
+        let is_alive = container.dir.path().exists() && container.state()?.is_alive();
+        Ok::<_, Error>(is_alive || is_going(engine, &container)?)
+    };
+    while signal == Signal::SIGKILL as i32 && Instant::now() < patience && is_there()? {
+        std::thread::sleep(LOOK);
     }
     Ok(())
 }

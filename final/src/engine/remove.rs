@@ -13,9 +13,6 @@ use crate::runtime::shim::{self, Shim};
 use crate::runtime::{self, Found};
 use crate::store::events::{Actor, Kind};
 
-/// How long a shim that cannot be spoken to may take to be gone.
-const LAST_BREATH: Duration = Duration::from_secs(10);
-
 /// Removes a container; one that runs only if `force`d, and then it is killed.
 /// `volumes`: its anonymous volumes go with it.
 pub async fn remove(engine: &Engine, id: &str, force: bool, volumes: bool) -> Result<()> {
@@ -31,7 +28,7 @@ pub async fn remove(engine: &Engine, id: &str, force: bool, volumes: bool) -> Re
         let told =
             Shim::connect(&container.dir).and_then(|mut shim| shim.kill(Signal::SIGKILL as i32));
         // Whoever does not listen has ended, or was killed just now, and its program with it.
-        let patience = told.is_err().then_some(LAST_BREATH);
+        let patience = told.is_err().then_some(lifecycle::LAST_BREATH);
         if !lifecycle::ended_within(&container, patience).await? {
             told?;
         }

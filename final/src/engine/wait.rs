@@ -64,9 +64,6 @@ pub struct Waiter {
     stream: Option<std::pin::Pin<Box<dyn Future<Output = Option<UnixStream>> + Send>>>,
 }
 
-/// How long what dies with a shim may take to be gone.
-pub const LAST_BREATH: Duration = Duration::from_secs(5);
-
 /// How often a folder is looked at that nobody announces the end of.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -130,7 +127,7 @@ impl Waiter {
 /// After a shim that went without a word, what the record says: once nothing of it is
 /// left, which takes a killed process a moment longer than to close a connection.
 async fn settled(container: &Container) -> Ended {
-    let _ = lifecycle::ended_within(container, Some(LAST_BREATH)).await;
+    let _ = lifecycle::ended_within(container, Some(lifecycle::LAST_BREATH)).await;
     container.ended()
 }
 

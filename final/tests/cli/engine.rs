@@ -99,7 +99,6 @@ impl Engine {
     /// Nothing is left of any container: on disk, in the kernel, or as a process.
     #[track_caller]
     pub fn assert_nothing_left(&self) {
-        assert_eq!(self.tell(&["ps", "-aq"]), "");
         for folder in ["containers", "names"] {
             // A shim that removes its container does so after it has told of the end.
             let folder = self.root.path().join(folder);
@@ -107,6 +106,7 @@ impl Engine {
             let empty = wait_until(Duration::from_secs(2), || left().is_empty());
             assert!(empty, "{}: {:?}", folder.display(), left());
         }
+        assert_eq!(self.tell(&["ps", "-aq"]), "");
         self.leftovers.assert_none();
     }
 }
