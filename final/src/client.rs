@@ -1,13 +1,14 @@
 //! The Docker API, spoken to whoever serves it.
 //!
 //! Where a daemon listens on the socket of this root, it is asked. Where none
-//! does, the same API is served from inside this process, over a socket pair where a
-//! connection is to be taken over: there is one code path, and no daemon is needed. A
+//! does, the same API is served from inside this process, without a connection: there is
+//! one code path, and no daemon is needed. A
 //! daemon that goes while it is spoken to is no loss: what it did not get to read is
 //! asked for here.
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
@@ -22,8 +23,10 @@ use hyper_util::rt::TokioIo;
 pub use images::percent_encoded as encode;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 
+use crate::api::hijack::Here;
 use crate::api::{self, Api, error::ErrorBody};
 use crate::runtime::shim::Ahead;
 use crate::store::socket;
@@ -88,13 +91,23 @@ impl Client {
         method: Method,
         path: &str,
         body: Option<Vec<u8>>,
-        upgrade: bool,
+    ) -> anyhow::Result<Response<Body>> {
+        self.send_for(method, path, body, None).await
+    }
+
+    /// The same, for a stream in the place of the connection where there is `here`.
+    async fn send_for(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+        here: Option<&Here>,
     ) -> anyhow::Result<Response<Body>> {
         let body = body.map(Bytes::from);
-        let sent = match self.try_to_send(&method, path, body.clone(), upgrade).await {
+        let sent = match self.try_to_send(&method, path, body.clone(), here).await {
             // There is another daemon by now, or there is none.
             Err(error) if was_not_heard(&error, &method) => {
-                self.try_to_send(&method, path, body, upgrade).await
+                self.try_to_send(&method, path, body, here).await
             }
             sent => sent,
         };
@@ -114,20 +127,21 @@ impl Client {
         method: &Method,
         path: &str,
         body: Option<Bytes>,
-        upgrade: bool,
+        here: Option<&Here>,
     ) -> anyhow::Result<Response<Body>> {
         let mut request = Request::builder().method(method).uri(path).header(HOST, "coracle");
-        if upgrade {
+        if let Some(here) = here {
             request = request.header(CONNECTION, "Upgrade").header(UPGRADE, "tcp");
+            request = request.extension(here.clone());
         }
         if body.is_some() {
             request = request.header(CONTENT_TYPE, "application/json");
         }
         let request = request.body(Body::from(body.unwrap_or_default()))?;
         match self {
-            // What stays a request needs no connection within one process.
-            Self::Here(api) if !upgrade => Ok(api::answer(api, request).await),
-            _ => Ok(self.send_over(request).await?.map(Body::new)),
+            // Within one process nothing needs a connection.
+            Self::Here(api) => Ok(api::answer(api, request).await),
+            Self::Daemon(_) => Ok(self.send_over(request).await?.map(Body::new)),
         }
     }
     // ANCHOR_END: ask
@@ -190,7 +204,7 @@ impl Client {
         body: Option<&impl Serialize>,
     ) -> anyhow::Result<T> {
         let body = body.map(serde_json::to_vec).transpose()?;
-        let response = self.send(method, path, body, false).await?;
+        let response = self.send(method, path, body).await?;
         let bytes =
             response.into_body().collect().await.context("read the engine's answer")?.to_bytes();
         serde_json::from_slice(&bytes).context("understand the engine's answer")
@@ -203,7 +217,7 @@ impl Client {
 
     /// `GET`, with the answer as it comes.
     pub async fn text(&self, path: &str) -> anyhow::Result<String> {
-        let body = self.send(Method::GET, path, None, false).await?.into_body();
+        let body = self.send(Method::GET, path, None).await?.into_body();
         let bytes = body.collect().await.context("read the engine's answer")?.to_bytes();
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
@@ -211,28 +225,39 @@ impl Client {
     /// A request without a body whose answer is its status. False if nothing had
     /// to be changed.
     pub async fn post(&self, path: &str) -> anyhow::Result<bool> {
-        let response = self.send(Method::POST, path, None, false).await?;
+        let response = self.send(Method::POST, path, None).await?;
         Ok(response.status() != StatusCode::NOT_MODIFIED)
     }
 
     /// `DELETE`.
     pub async fn delete(&self, path: &str) -> anyhow::Result<()> {
-        self.send(Method::DELETE, path, None, false).await.map(drop)
+        self.send(Method::DELETE, path, None).await.map(drop)
     }
 
-    /// A request that turns the connection into a raw stream.
-    pub async fn upgrade(
-        &self,
-        path: &str,
-        body: Option<Vec<u8>>,
-    ) -> anyhow::Result<hyper::upgrade::Upgraded> {
-        let response = self.send(Method::POST, path, body, true).await?;
+    /// A request whose answer is a raw stream: the connection turns into it, or, within
+    /// one process, it comes as it is.
+    pub async fn upgrade(&self, path: &str, body: Option<Vec<u8>>) -> anyhow::Result<Connection> {
+        let here = Here::default();
+        let response = self.send_for(Method::POST, path, body, Some(&here)).await?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             bail!("the engine did not hand over the connection");
         }
-        hyper::upgrade::on(response).await.context("take over the connection")
+        if let Some(stream) = here.take() {
+            return Ok(Box::pin(async { Some(Box::new(stream.await?) as _) }));
+        }
+        let upgraded = hyper::upgrade::on(response).await.context("take over the connection")?;
+        Ok(Box::pin(std::future::ready(Some(Box::new(TokioIo::new(upgraded)) as _))))
     }
 }
+
+/// What becomes a container's stream, which may wait for its start; or of nothing, if it
+/// never gets to run.
+pub type Connection = Pin<Box<dyn Future<Output = Option<Box<dyn Duplex>>> + Send>>;
+
+/// Bytes both ways.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
 /// Connects to a daemon's socket, however long its path is.
 fn connect(path: &Path) -> std::io::Result<std::os::unix::net::UnixStream> {

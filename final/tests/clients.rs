@@ -49,6 +49,7 @@ fn main() {
         ROOT output_is_a_body_for_who_asks_for_no_upgrade,
         ROOT info_tells_what_clients_look_for,
         ROOT a_start_says_how_the_output_of_an_exec_comes,
+        ROOT an_exec_is_started_once_and_may_have_many_words,
         ROOT attach_tells_what_was_said_and_ends_if_no_stream_is_wanted,
         ROOT who_waits_for_one_that_ends_this_moment_is_told,
         ROOT everyone_who_waits_for_a_start_hears_of_the_end,

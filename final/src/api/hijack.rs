@@ -8,6 +8,8 @@
 use std::convert::Infallible;
 use std::io;
 use std::os::fd::AsFd;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
@@ -49,6 +51,25 @@ pub struct Detach {
     pub tell: Box<dyn FnOnce() + Send>,
 }
 
+/// What becomes a container's stream, or of nothing if it never gets to run.
+pub type Stream = Pin<Box<dyn Future<Output = Option<UnixStream>> + Send>>;
+
+/// Comes with the request of a client in this very process: it gets the stream itself,
+/// and there is no connection that would have to carry it.
+#[derive(Clone, Default)]
+pub struct Here(Arc<Mutex<Option<Stream>>>);
+
+impl Here {
+    fn put(&self, stream: impl Future<Output = Option<UnixStream>> + Send + 'static) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::pin(stream));
+    }
+
+    /// The stream, if the request was answered by one.
+    pub fn take(&self) -> Option<Stream> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
 /// Joins the client to what `stream` becomes. A terminal's client may `detach`.
 ///
 /// `stream` may take its time: an attach before the start waits for the start.
@@ -59,6 +80,14 @@ pub fn hijack(
     stream: impl Future<Output = Option<UnixStream>> + Send + 'static,
 ) -> Response<Body> {
     let head = Response::builder().header(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    if let Some(here) = request.extensions().get::<Here>() {
+        match detach {
+            None => here.put(stream),
+            Some(detach) => here.put(detachable(stream, detach)),
+        }
+        let head = head.status(StatusCode::SWITCHING_PROTOCOLS);
+        return head.body(Body::empty()).expect("a fixed head");
+    }
     if !request.headers().contains_key(UPGRADE) {
         let body = Body::from_stream(output(request.into_body(), stream));
         return head.body(body).expect("a fixed head");
@@ -84,13 +113,25 @@ pub fn hijack(
     head.body(Body::empty()).expect("a fixed head")
 }
 
+/// A stream that whoever has it may leave by keys.
+async fn detachable(
+    stream: impl Future<Output = Option<UnixStream>>,
+    detach: Detach,
+) -> Option<UnixStream> {
+    let stream = stream.await?;
+    let (ours, theirs) = UnixStream::pair().ok()?;
+    let (input, output) = ours.into_split();
+    tokio::spawn(join(input, output, stream, Some(detach)));
+    Some(theirs)
+}
+
 /// Waits until the client has read the head of the answer. Some read that through a
 /// buffer, and what follows past it: output that is already there would be in the
-/// buffer, and be lost. Our own client knows better, and is not waited for.
+/// buffer, and be lost.
 async fn head_is_taken(client: &UnixStream) {
     let begin = Instant::now();
     let waits = || unread_by_peer(client.as_fd()).is_ok_and(|bytes| bytes > 0);
-    while !super::is_alone() && begin.elapsed() < PATIENCE && waits() {
+    while begin.elapsed() < PATIENCE && waits() {
         // Mostly it is a matter of microseconds.
         match begin.elapsed() < Duration::from_micros(300) {
             true => tokio::task::yield_now().await,

@@ -49,26 +49,31 @@ pub type App = Arc<Engine>;
 
 /// Every route, on an engine.
 ///
-/// The routes of a resource are put together when one of them is asked for: a command
+/// The routes of a group are put together when one of them is asked for: a command
 /// line that serves itself needs few of them, and not for long.
 #[derive(Clone)]
 pub struct Api {
     engine: App,
-    routers: Arc<[OnceLock<Router>; RESOURCES.len()]>,
+    routers: Arc<[OnceLock<Router>; GROUPS]>,
 }
 
-/// A resource: the words that its paths begin with, and its routes.
-type Resource = (&'static [&'static str], fn() -> Router<App>);
+/// How many groups of routes there are.
+const GROUPS: usize = 6;
 
-/// All of them. The last is for everything else.
-const RESOURCES: [Resource; 6] = [
-    (&["containers"], containers_routes),
-    (&["exec"], exec_routes),
-    (&["images", "auth", "distribution"], images_routes),
-    (&["networks"], networks_routes),
-    (&["volumes"], volumes_routes),
-    (&[], system_routes),
-];
+/// The group that a path belongs to: its place among the others, and its routes.
+fn group(path: &str) -> (usize, fn() -> Router<App>) {
+    let words: Vec<_> = path.split('/').skip(1).collect();
+    match words[..] {
+        ["containers", "create"]
+        | ["containers", _, "start" | "attach" | "wait" | "exec"]
+        | ["exec", ..] => (0, running_routes),
+        ["containers", ..] => (1, containers_routes),
+        ["images" | "auth" | "distribution", ..] => (2, images_routes),
+        ["networks", ..] => (3, networks_routes),
+        ["volumes", ..] => (4, volumes_routes),
+        _ => (5, system_routes),
+    }
+}
 
 impl Api {
     /// The API of this engine.
@@ -83,11 +88,8 @@ impl Api {
 
     /// The router that knows this path, if any does.
     fn router(&self, path: &str) -> &Router {
-        let word = path.split('/').nth(1).unwrap_or_default();
-        let place = RESOURCES.iter().position(|(words, _)| words.contains(&word));
-        let place = place.unwrap_or(RESOURCES.len() - 1);
+        let (place, routes) = group(path);
         self.routers[place].get_or_init(|| {
-            let (_, routes) = RESOURCES[place];
             routes()
                 .fallback(no_such_page)
                 .method_not_allowed_fallback(no_such_page)
@@ -107,24 +109,32 @@ fn system_routes() -> Router<App> {
         .route("/plugins", get(no_plugins))
 }
 
-fn containers_routes() -> Router<App> {
+/// What it takes to run a program, in a new container or in one that is there.
+fn running_routes() -> Router<App> {
     Router::new()
         .route("/containers/create", post(containers::create))
+        .route("/containers/{id}/start", post(containers::start))
+        .route("/containers/{id}/attach", post(attach::attach))
+        .route("/containers/{id}/wait", post(containers::wait))
+        .route("/containers/{id}/exec", post(exec::create))
+        .route("/exec/{id}/start", post(exec::start))
+        .route("/exec/{id}/resize", post(exec::resize))
+        .route("/exec/{id}/json", get(exec::inspect))
+}
+
+fn containers_routes() -> Router<App> {
+    Router::new()
         .route("/containers/json", get(containers::list))
         .route("/containers/prune", post(prune::containers))
         .route("/containers/{id}/json", get(containers::inspect))
-        .route("/containers/{id}/start", post(containers::start))
         .route("/containers/{id}/stop", post(containers::stop))
         .route("/containers/{id}/restart", post(containers::restart))
         .route("/containers/{id}/kill", post(containers::kill))
         .route("/containers/{id}/pause", post(containers::pause))
         .route("/containers/{id}/unpause", post(containers::unpause))
-        .route("/containers/{id}/wait", post(containers::wait))
-        .route("/containers/{id}/attach", post(attach::attach))
         .route("/containers/{id}/resize", post(containers::resize))
         .route("/containers/{id}/logs", get(containers::logs))
         .route("/containers/{id}/explain", get(containers::explain))
-        .route("/containers/{id}/exec", post(exec::create))
         .route("/containers/{id}/rename", post(change::rename))
         .route("/containers/{id}/update", post(change::update))
         .route("/containers/{id}/changes", get(observe::changes))
@@ -132,13 +142,6 @@ fn containers_routes() -> Router<App> {
         .route("/containers/{id}/stats", get(observe::stats))
         .route("/containers/{id}/top", get(observe::top))
         .route("/containers/{id}", delete(containers::remove))
-}
-
-fn exec_routes() -> Router<App> {
-    Router::new()
-        .route("/exec/{id}/start", post(exec::start))
-        .route("/exec/{id}/resize", post(exec::resize))
-        .route("/exec/{id}/json", get(exec::inspect))
 }
 
 fn images_routes() -> Router<App> {

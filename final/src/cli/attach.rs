@@ -7,7 +7,6 @@ use axum::body::Body;
 use bollard_stubs::models::ContainerInspectResponse;
 use clap::Args;
 use http_body_util::BodyExt;
-use hyper::upgrade::Upgraded;
 use hyper::{Method, Response};
 use namespaces::Size;
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
@@ -17,7 +16,7 @@ use tokio::task::JoinHandle;
 use super::streams::{self, Left, Wiring};
 use super::{explain, out};
 use crate::api::detach::DetachKeys;
-use crate::client::{Client, encode};
+use crate::client::{Client, Connection, encode};
 use crate::engine::wait::Ended;
 
 /// Refuses `-it` where there is no terminal to give.
@@ -248,7 +247,7 @@ struct With {
     client: Client,
     id: String,
     wiring: Wiring,
-    connection: Upgraded,
+    connection: Connection,
     end: Response<Body>,
     signals: Vec<Task>,
 }
@@ -271,7 +270,7 @@ impl With {
         );
         let connection = client.upgrade(&path, None).await?;
         let path = format!("/containers/{id}/wait?condition={condition}");
-        let end = client.send(Method::POST, &path, None, false).await?;
+        let end = client.send(Method::POST, &path, None).await?;
         // A terminal's signals are keys, and travel as its input.
         let signals = if tty || !view.signals { Vec::new() } else { pass_signals_on(client, id) };
         let wiring = Wiring { stdin, tty, keys };

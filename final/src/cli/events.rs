@@ -44,7 +44,7 @@ pub async fn events(client: &Client, args: EventsArgs) -> Result<ExitCode> {
         Some("json" | "{{json .}}") => Form::Json,
         Some(text) => Form::Template(Format::new(Some(text), false, &[])?),
     };
-    let mut body = client.send(Method::GET, &path, None, false).await?.into_body();
+    let mut body = client.send(Method::GET, &path, None).await?.into_body();
     let mut begun = Vec::new();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame?.into_data() else { continue };

@@ -68,7 +68,7 @@ pub async fn exec(client: &Client, args: ExecArgs) -> Result<ExitCode> {
     let path = format!("/exec/{}/start?{REFUSE}", created.id);
     let body = Some(serde_json::to_vec(&start)?);
     if args.detach {
-        client.send(Method::POST, &path, body, false).await?;
+        client.send(Method::POST, &path, body).await?;
         return Ok(ExitCode::SUCCESS);
     }
     let raw = attach::raw_mode(args.process.tty && args.process.interactive)?;

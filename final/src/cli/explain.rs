@@ -40,7 +40,7 @@ pub async fn start(client: &Client, id: &str) -> Result<()> {
 }
 
 async fn read(client: &Client, method: Method, path: &str) -> Result<String> {
-    let response = client.send(method, path, None, false).await?;
+    let response = client.send(method, path, None).await?;
     let bytes = response.into_body().collect().await?.to_bytes();
     Ok(String::from_utf8(bytes.to_vec())?)
 }

@@ -55,7 +55,7 @@ pub async fn download(
     let platform =
         platform.map(|platform| format!("&platform={}", encode(platform))).unwrap_or_default();
     let path = format!("/images/create?fromImage={}{platform}", encode(image));
-    let mut body = client.send(Method::POST, &path, None, false).await?.into_body();
+    let mut body = client.send(Method::POST, &path, None).await?.into_body();
     let mut show = Show::new(quiet);
     let (mut buffer, mut last) = (Vec::new(), image.to_owned());
     while let Some(frame) = body.frame().await {

@@ -58,7 +58,7 @@ pub async fn logs(client: &Client, args: LogsArgs) -> Result<ExitCode> {
         encode(&when(&args.until, "until")?.unwrap_or_default()),
         args.details,
     );
-    let mut body = client.send(Method::GET, &path, None, false).await?.into_body();
+    let mut body = client.send(Method::GET, &path, None).await?.into_body();
     let mut demux = Demux::new(tty);
     while let Some(frame) = body.frame().await {
         if let Ok(data) = frame?.into_data() {

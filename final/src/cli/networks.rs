@@ -195,7 +195,7 @@ fn is_missing(error: &anyhow::Error) -> bool {
 /// A request that is answered by its status alone.
 async fn send(client: &Client, path: &str, request: &impl serde::Serialize) -> Result<()> {
     let body = serde_json::to_vec(request)?;
-    client.send(Method::POST, path, Some(body), false).await.map(drop)
+    client.send(Method::POST, path, Some(body)).await.map(drop)
 }
 
 async fn list(client: &Client, args: LsArgs) -> Result<()> {

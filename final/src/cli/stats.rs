@@ -144,7 +144,7 @@ async fn next(
 /// Passes on what the engine tells of a container, and that it has gone.
 async fn follow(client: Client, name: String, sender: mpsc::Sender<(String, Option<Value>)>) {
     let path = format!("/containers/{}/stats?stream=1", encode(&name));
-    if let Ok(response) = client.send(Method::GET, &path, None, false).await {
+    if let Ok(response) = client.send(Method::GET, &path, None).await {
         let mut body = response.into_body();
         let mut line = Vec::new();
         while let Some(Ok(frame)) = body.frame().await {

@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use anyhow::Result;
 use bytes::Bytes;
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
 use nix::errno::Errno;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
 
 use super::out;
 use crate::api::detach::DetachKeys;
+use crate::client::{Connection, Duplex};
 
 /// Takes Docker's frames apart: `[stream, 0, 0, 0, length: u32, big endian] payload`.
 /// With a terminal there are none: everything is output.
@@ -116,8 +115,9 @@ pub enum Left {
 }
 
 /// Carries bytes both ways until the container's side ends, or our user leaves.
-pub async fn join(connection: Upgraded, wiring: Wiring) -> Result<Left> {
-    let (reader, writer) = tokio::io::split(TokioIo::new(connection));
+pub async fn join(connection: Connection, wiring: Wiring) -> Result<Left> {
+    let Some(connection) = connection.await else { return Ok(Left::AtItsEnd) };
+    let (reader, writer) = tokio::io::split(connection);
     let send = async {
         if !wiring.stdin || !send_stdin(writer, wiring.keys).await {
             std::future::pending().await
@@ -134,24 +134,22 @@ pub async fn join(connection: Upgraded, wiring: Wiring) -> Result<Left> {
     Ok(Left::ByKeys)
 }
 
-async fn receive(mut reader: ReadHalf<TokioIo<Upgraded>>, tty: bool) -> Result<()> {
+async fn receive(mut reader: ReadHalf<Box<dyn Duplex>>, tty: bool) -> Result<()> {
     let mut demux = Demux::new(tty);
-    let mut buffer = vec![0; 64 * 1024];
+    let mut buffer = Vec::with_capacity(64 * 1024);
     loop {
-        match reader.read(&mut buffer).await {
+        match reader.read_buf(&mut buffer).await {
             Ok(0) | Err(_) => return Ok(()),
-            Ok(read) => out::to_stdout(demux.write(&buffer[..read]))?,
+            Ok(_) => out::to_stdout(demux.write(&buffer))?,
         }
+        buffer.clear();
     }
 }
 
 /// Standard input is read by a thread of its own: a read from a terminal cannot be
 /// called off, and must not hold up the end of this program. True if our user has
 /// pressed the keys to leave.
-async fn send_stdin(
-    mut writer: WriteHalf<TokioIo<Upgraded>>,
-    mut keys: Option<DetachKeys>,
-) -> bool {
+async fn send_stdin(mut writer: WriteHalf<Box<dyn Duplex>>, mut keys: Option<DetachKeys>) -> bool {
     let (sender, mut receiver) = mpsc::channel::<Bytes>(4);
     std::thread::spawn(move || {
         let stdin = std::io::stdin();

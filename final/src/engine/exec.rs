@@ -1,11 +1,11 @@
 //! Additional processes in running containers.
 //!
-//! One is kept as `containers/<id>/execs/<exec id>/`, with a shim of its own.
+//! One that is started has a shim of its own, which keeps it as
+//! `containers/<id>/execs/<exec id>/`. Before that only who was asked for it knows it.
 
 use std::collections::HashMap;
 use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use bollard_stubs::models::{ExecConfig, ExecInspectResponse, ProcessConfig};
 
@@ -13,18 +13,26 @@ use super::containers::Container;
 use super::error::{Error, Result};
 use super::names::random_hex;
 use super::{security, spec};
-use crate::runtime::shim::{Attach, Shim};
+use crate::runtime::shim::{Attach, Exec, Shim};
 use crate::runtime::{ExecInstructions, Session, docker_capabilities};
 use crate::store::events::exec_action;
-use crate::store::{self, ContainerDir, Events, ExecDir, Lock, Root, Status};
+use crate::store::{self, ContainerDir, Events, ExecDir, Root, Status};
 
-/// How many execs are remembered to be found quickly; all of them are on disk.
+/// How many execs are remembered: to be started, or to be found quickly.
 const KNOWN_LIMIT: usize = 1000;
 
-/// How long after its end an exec can still be asked for its exit code, at least.
-const REMEMBERED: Duration = Duration::from_secs(300);
+/// An exec that was created here.
+enum Known {
+    /// It was not started yet.
+    Created(Found),
+    /// It is being handed to its container's shim.
+    Starting(Found),
+    /// It is on disk.
+    Started(ContainerDir),
+}
 
 /// An exec, as it was asked for.
+#[derive(Clone)]
 struct Found {
     container: ContainerDir,
     exec: ExecDir,
@@ -43,8 +51,8 @@ impl Found {
 /// The additional processes of one root's containers.
 pub struct Execs {
     root: Root,
-    /// Where those are that were created here: whoever creates one starts it next.
-    known: Mutex<HashMap<String, ContainerDir>>,
+    /// Those that were created here: whoever creates one starts it next.
+    known: Mutex<HashMap<String, Known>>,
 }
 
 impl Execs {
@@ -107,22 +115,27 @@ impl Execs {
             detach_keys: config.detach_keys.unwrap_or_default(),
             session,
         };
-        forget_old(&container.dir);
         let id = random_hex(32)?;
-        let dir = container.dir.exec(&id);
-        dir.create()?;
-        store::write(&dir.instructions(), &instructions, false)?;
-        let mut known = self.known();
-        if known.len() >= KNOWN_LIMIT {
-            known.clear();
-        }
-        known.insert(id.clone(), container.dir.clone());
-        drop(known);
         tell(&container.dir, "exec_create", &id, &instructions);
+        let container = container.dir.clone();
+        let exec = container.exec(&id);
+        self.remember(&id, Known::Created(Found { container, exec, instructions }));
         Ok(id)
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<String, ContainerDir>> {
+    fn remember(&self, id: &str, exec: Known) {
+        let mut known = self.known();
+        if known.len() >= KNOWN_LIMIT {
+            // Those that were started are on disk, too.
+            known.retain(|_, exec| !matches!(exec, Known::Started(_)));
+        }
+        if known.len() >= KNOWN_LIMIT {
+            known.clear();
+        }
+        known.insert(id.to_owned(), exec);
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<String, Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -132,7 +145,11 @@ impl Execs {
         if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(missing());
         }
-        let known = self.known().get(id).cloned();
+        let known = match self.known().get(id) {
+            Some(Known::Created(found) | Known::Starting(found)) => return Ok(found.clone()),
+            Some(Known::Started(container)) => Some(container.clone()),
+            None => None,
+        };
         if let Some(found) =
             known.map(|container| Found::look(container, id)).transpose()?.flatten()
         {
@@ -148,21 +165,39 @@ impl Execs {
 
     /// Runs it: whether it has a terminal, and its streams unless `detach`ed.
     pub fn start(&self, id: &str, detach: bool) -> Result<(bool, Option<UnixStream>)> {
-        let Found { container, exec, instructions } = self.find(id)?;
-        if exec.state()?.status != Status::Created {
-            return Err(Error::conflict(format!("exec {id} was started already")));
-        }
+        let found = self.take(id)?;
+        let shim = Shim::connect(&found.container).inspect_err(|_| {
+            // Nothing has happened to it.
+            self.remember(id, Known::Created(found.clone()));
+        })?;
+        let Found { container, instructions, .. } = found;
+        let terminal = instructions.terminal;
         let attach = (!detach).then_some(instructions.attach);
         // First: what ends at once tells its end itself.
         tell(&container, "exec_start", id, &instructions);
-        let stream = Shim::connect(&container)?.exec(id.to_owned(), attach);
+        let stream = shim.exec(Exec { id: id.to_owned(), attach, instructions });
+        self.remember(id, Known::Started(container));
         let stream = stream.map_err(|error| match Error::from(error) {
             error if matches!(error.exit_code, 126 | 127) => error,
             // Docker's code where nothing else is known.
             error => Error { exit_code: 126, ..error },
         })?;
         stream.set_nonblocking(true)?;
-        Ok((instructions.terminal, (!detach).then_some(stream)))
+        Ok((terminal, (!detach).then_some(stream)))
+    }
+
+    /// The exec with this id, to be started, which happens to it once.
+    fn take(&self, id: &str) -> Result<Found> {
+        if let Some(known) = self.known().get_mut(id)
+            && let Known::Created(found) = known
+        {
+            let found = found.clone();
+            *known = Known::Starting(found.clone());
+            return Ok(found);
+        }
+        // All others that there are have been started.
+        self.find(id)?;
+        Err(Error::conflict(format!("exec {id} was started already")))
     }
 
     /// Tells everyone that its client has left it by the keys.
@@ -225,23 +260,4 @@ impl Execs {
 fn tell(container: &ContainerDir, what: &str, id: &str, instructions: &ExecInstructions) {
     let action = exec_action(what, &instructions.args);
     Events::of(container.root()).tell_container(container, &action, &[("execID", id)]);
-}
-
-/// Removes the records of execs that ended long ago: a container that lives for months
-/// may have had many. Their shims change the folder for the last time when they end.
-fn forget_old(container: &ContainerDir) {
-    let Ok(entries) = std::fs::read_dir(container.execs()) else { return };
-    let is_old = |entry: &std::fs::DirEntry| {
-        let changed = entry.metadata().and_then(|metadata| metadata.modified());
-        changed.is_ok_and(|changed| changed.elapsed().is_ok_and(|age| age > REMEMBERED))
-    };
-    for entry in entries.flatten().filter(is_old) {
-        let exec = container.exec(&entry.file_name().to_string_lossy());
-        let owned = || matches!(Lock::try_exclusive(&exec.lock_path()), Ok(None));
-        if exec.lock_path().exists() && owned() {
-            continue;
-        }
-        // It is only memory: what cannot be removed now is removed with the container.
-        let _ = std::fs::remove_dir_all(exec.path());
-    }
 }

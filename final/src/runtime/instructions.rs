@@ -112,8 +112,8 @@ pub struct NetworkPlan {
     pub names: Names,
 }
 
-/// `execs/<id>/exec.json`, written by the engine before the exec is started. Whatever
-/// it does not say is as it is for the container's own program.
+/// `execs/<id>/exec.json`, written by the exec's shim. Whatever it does not say is as it
+/// is for the container's own program.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ExecInstructions {

@@ -35,6 +35,31 @@ pub fn a_start_says_how_the_output_of_an_exec_comes() {
     daemon.end();
 }
 
+pub fn an_exec_is_started_once_and_may_have_many_words() {
+    let daemon = Daemon::start();
+    let box_ = daemon.container(&["sleep", "60"]);
+    daemon.ask("POST", &format!("/containers/{box_}/start"), Value::Null);
+    // The kernel takes 128 KiB as one word, and 2 MiB of them.
+    let word = "x".repeat(100_000);
+    let mut words = vec!["sh", "-c", "echo $#"];
+    words.extend([word.as_str(); 15]);
+    let exec = daemon.exec(&box_, &words);
+    let start = format!("/exec/{exec}/start");
+    // Two clients at once, and one that comes later.
+    let begin = || daemon.ask("POST", &start, json!({ "Detach": true })).0;
+    let mut both = std::thread::scope(|scope| {
+        let other = scope.spawn(begin);
+        [begin(), other.join().unwrap()]
+    });
+    both.sort_unstable();
+    assert_eq!((both, begin()), ([200, 409], 409));
+    let shown = format!("/exec/{exec}/json");
+    let ended = || daemon.ask("GET", &shown, Value::Null).1["ExitCode"] == 0;
+    assert!(testkit::wait_until(std::time::Duration::from_secs(20), ended));
+    daemon.ask("DELETE", &format!("/containers/{box_}?force=1"), Value::Null);
+    daemon.end();
+}
+
 pub fn attach_tells_what_was_said_and_ends_if_no_stream_is_wanted() {
     let daemon = Daemon::start();
     let id = daemon.container(&["sh", "-c", "echo early"]);

@@ -7,9 +7,9 @@ use namespaces::Result;
 use testkit::Needs;
 
 use super::{Fixture, frames};
-use crate::runtime::shim::{Attach, Shim};
+use crate::runtime::shim::{Attach, Exec, Shim};
 use crate::runtime::{ExecInstructions, Session};
-use crate::store::{ExecDir, State, write};
+use crate::store::State;
 
 pub fn tests() -> Vec<Trial> {
     let needs = [Needs::Root, Needs::Overlay, Needs::Program("busybox")];
@@ -22,25 +22,24 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-fn exec(fixture: &Fixture, args: &[&str], session: Session, terminal: bool) -> ExecDir {
-    let dir = fixture.dir.exec(&format!("{:x}", super::next()));
-    dir.create().unwrap();
+/// One that is to be started.
+fn exec(args: &[&str], session: Session, terminal: bool) -> Exec {
     let args = args.iter().map(|arg| arg.to_string()).collect();
     let env = vec!["PATH=/bin:/usr/bin:/sbin:/usr/sbin".into(), "TERM=xterm".into()];
     let cwd = "/".into();
     let instructions =
         ExecInstructions { args, env, cwd, terminal, session, ..ExecInstructions::default() };
-    write(&dir.instructions(), &instructions, false).unwrap();
-    dir
+    Exec { id: format!("{:x}", super::next()), attach: None, instructions }
 }
 
-fn start(fixture: &Fixture, dir: &ExecDir, stdin: bool) -> Result<UnixStream> {
-    let attach = Attach { stdout: true, stderr: true, stdin };
-    fixture.connect().exec(dir.id(), Some(attach))
+fn start(fixture: &Fixture, mut exec: Exec, stdin: bool) -> Result<UnixStream> {
+    exec.attach = Some(Attach { stdout: true, stderr: true, stdin });
+    fixture.connect().exec(exec)
 }
 
-fn run(fixture: &Fixture, dir: &ExecDir) -> (String, String, State) {
-    let (stdout, stderr) = frames(start(fixture, dir, false).unwrap());
+fn run(fixture: &Fixture, exec: Exec) -> (String, String, State) {
+    let dir = fixture.dir.exec(&exec.id);
+    let (stdout, stderr) = frames(start(fixture, exec, false).unwrap());
     (stdout, stderr, dir.state().unwrap())
 }
 
@@ -55,8 +54,8 @@ fn inside() {
     let script = "ls /here; ps -o args | grep -cx 'sleep 1000'; grep -E 'Cap(Eff|Bnd)|Seccomp:' /proc/self/status;
         cat /proc/self/cgroup | grep -c coracle; cat /proc/1/cgroup > /tmp/1;
         cat /proc/self/cgroup | cmp - /tmp/1 && exit 9";
-    let dir = exec(&fixture, &["sh", "-c", script], Session::default(), false);
-    let (stdout, stderr, state) = run(&fixture, &dir);
+    let exec = exec(&["sh", "-c", script], Session::default(), false);
+    let (stdout, stderr, state) = run(&fixture, exec);
     let capabilities = "CapEff:\t00000000a80425fb\nCapBnd:\t00000000a80425fb\nSeccomp:\t2\n";
     assert_eq!(stdout, format!("/here\n1\n{capabilities}0\n"), "{stderr}");
     assert_eq!(state.exit_code, Some(9), "{stderr}");
@@ -65,8 +64,8 @@ fn inside() {
 fn user_and_terminal() {
     let fixture = running();
     let session = Session { user: "1000:10".into(), open_stdin: true, ..Session::default() };
-    let dir = exec(&fixture, &["sh", "-c", "id; tty"], session, true);
-    let mut stream = start(&fixture, &dir, true).unwrap();
+    let exec = exec(&["sh", "-c", "id; tty"], session, true);
+    let mut stream = start(&fixture, exec, true).unwrap();
     let mut text = String::new();
     std::io::Read::read_to_string(&mut stream, &mut text).unwrap();
     assert!(text.starts_with("uid=1000(guest) gid=10(wheel)"), "{text}");
@@ -75,15 +74,19 @@ fn user_and_terminal() {
 
 fn missing() {
     let fixture = running();
-    let dir = exec(&fixture, &["/no/such"], Session::default(), false);
-    let error = start(&fixture, &dir, false).unwrap_err();
+    let exec = exec(&["/no/such"], Session::default(), false);
+    let dir = fixture.dir.exec(&exec.id);
+    let error = start(&fixture, exec, false).unwrap_err();
     assert_eq!(error.exit_code, 127, "{error}");
+    // Who asks for it later hears that, too.
+    assert_eq!(dir.state().unwrap().exit_code, Some(127));
 }
 
 fn ends() {
     let fixture = running();
-    let dir = exec(&fixture, &["sleep", "1000"], Session::default(), false);
-    drop(fixture.connect().exec(dir.id(), None).unwrap());
+    let exec = exec(&["sleep", "1000"], Session::default(), false);
+    let dir = fixture.dir.exec(&exec.id);
+    drop(fixture.connect().exec(exec).unwrap());
     let mut shim = Shim::connect(&dir).unwrap();
     fixture.connect().kill(9).unwrap();
     assert_eq!(shim.wait().unwrap().exit_code, Some(137));

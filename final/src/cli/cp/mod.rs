@@ -90,7 +90,7 @@ fn stat_in(response: &Response<Body>) -> Result<PathStat> {
 }
 
 async fn stat(client: &Client, container: &str, path: &str) -> Result<PathStat> {
-    stat_in(&client.send(Method::HEAD, &address(container, path), None, false).await?)
+    stat_in(&client.send(Method::HEAD, &address(container, path), None).await?)
 }
 
 /// Where a link leads: from the folder that it is in.
@@ -128,7 +128,7 @@ async fn download(
         let (_, name) = rules::parent_and_name(source);
         renamed = (rules::parent_and_name(&path).1 != name).then_some(name);
     }
-    let response = client.send(Method::GET, &address(container, &path), None, false).await?;
+    let response = client.send(Method::GET, &address(container, &path), None).await?;
     let stat = stat_in(&response)?;
     let mut body = response.into_body();
     if to_stdout {

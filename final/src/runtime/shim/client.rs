@@ -141,13 +141,13 @@ impl Shim {
         Ok(self.stream)
     }
 
-    /// Starts an exec, whose folder in the container's holds exec.json. With `attach`
-    /// the connection becomes a stream of it, as by [`Shim::attach`].
+    /// Starts an exec. With `attach` the connection becomes a stream of it, as by
+    /// [`Shim::attach`].
     ///
     /// # Errors
     /// What execve(2) answers, with exit code 126 or 127, or why it got not that far.
-    pub fn exec(mut self, id: String, attach: Option<Attach>) -> Result<UnixStream> {
-        self.request(&Request::Exec(Exec { id, attach }))?;
+    pub fn exec(mut self, exec: Exec) -> Result<UnixStream> {
+        self.request(&Request::Exec(exec.into()))?;
         Ok(self.stream)
     }
 

@@ -13,9 +13,11 @@
 //!     ◀─ output ────────────────────────────────┤ ◀───────────────────  writes
 //! ```
 
+use std::fs;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
 
 use namespaces::{Context, Error, Result};
 use nix::sys::wait::{WaitPidFlag, waitpid};
@@ -26,8 +28,14 @@ use super::owner::{self, Ready};
 use super::peer::{Peer, Role};
 use super::protocol::{Answer, Exec};
 use crate::runtime::container::{self, Inherited, Prepared};
-use crate::runtime::{ExecInstructions, sys};
-use crate::store::{self, ContainerDir, Lock, State, Status, now};
+use crate::runtime::sys;
+use crate::store::{self, ContainerDir, ExecDir, Lock, State, Status, now};
+
+/// How long after its end an exec can still be asked for its exit code, at least.
+const REMEMBERED: Duration = Duration::from_secs(300);
+
+/// How often the records of old execs are looked for, at most.
+const TIDY: Duration = Duration::from_secs(60);
 
 /// The execs of one container.
 pub struct Execs {
@@ -35,12 +43,14 @@ pub struct Execs {
     inherited: Inherited,
     /// Their shims, to be reaped: each readable when it has ended.
     shims: Vec<(Pid, OwnedFd)>,
+    /// When the records of old ones were looked for.
+    tidied: Instant,
 }
 
 impl Execs {
     /// None yet.
     pub fn new(container: ContainerDir, inherited: Inherited) -> Self {
-        Self { container, inherited, shims: Vec::new() }
+        Self { container, inherited, shims: Vec::new(), tidied: Instant::now() }
     }
 
     /// For the container's next life.
@@ -55,6 +65,10 @@ impl Execs {
     /// There is no more process to be had. All else the new shim says itself.
     pub fn start(&mut self, exec: &Exec, connection: UnixStream, pid: Pid) -> Result<()> {
         self.inherited.look_around();
+        let tidies = self.tidied.elapsed() > TIDY;
+        if tidies {
+            self.tidied = Instant::now();
+        }
         match sys::fork().doing(|| "fork the shim of the exec")? {
             Some(shim) => {
                 let fd = sys::pidfd_open(shim).doing(|| "watch the shim of the exec")?;
@@ -64,7 +78,7 @@ impl Execs {
             None => {
                 // Everything else is the container's shim's: not even its destructors
                 // may run here, for they would end the container.
-                let act = AssertUnwindSafe(|| self.be_shim(exec, connection, pid));
+                let act = AssertUnwindSafe(|| self.be_shim(exec, connection, pid, tidies));
                 sys::exit_now(catch_unwind(act).unwrap_or(125))
             }
         }
@@ -84,15 +98,15 @@ impl Execs {
         });
     }
 
-    /// In the fork: is the exec's shim, up to its end.
-    fn be_shim(&self, exec: &Exec, connection: UnixStream, pid: Pid) -> i32 {
+    /// In the fork: is the exec's shim, up to its end; `tidies` up behind others after it.
+    fn be_shim(&self, exec: &Exec, connection: UnixStream, pid: Pid, tidies: bool) -> i32 {
         sys::close_all_but(connection.as_raw_fd());
         let _ = unistd::setsid();
         let Ok(mut peer) = Peer::new(connection) else { return 125 };
-        let mut ready = match self.create(&exec.id, pid) {
+        let mut ready = match self.create(exec, pid) {
             Ok(ready) => ready,
             Err(error) => {
-                self.note_failure(&exec.id, &error);
+                self.note_failure(exec, &error);
                 peer.answer(&Answer::Error(error));
                 return 125;
             }
@@ -102,11 +116,35 @@ impl Execs {
             peer.role = Role::Attached(attach);
             ready.adopt(peer);
         }
-        ready.own().map_or(125, |()| 0)
+        let owned = ready.own();
+        // Nobody waits for this one any more.
+        if tidies {
+            self.forget_old();
+        }
+        owned.map_or(125, |()| 0)
+    }
+
+    /// Removes the records of execs that ended long ago: a container that lives for months
+    /// may have had many. Their shims change the folder for the last time when they end.
+    fn forget_old(&self) {
+        let Ok(entries) = fs::read_dir(self.container.execs()) else { return };
+        let is_old = |entry: &fs::DirEntry| {
+            let changed = entry.metadata().and_then(|metadata| metadata.modified());
+            changed.is_ok_and(|changed| changed.elapsed().is_ok_and(|age| age > REMEMBERED))
+        };
+        for entry in entries.flatten().filter(is_old) {
+            let exec = self.container.exec(&entry.file_name().to_string_lossy());
+            let owned = || matches!(Lock::try_exclusive(&exec.lock_path()), Ok(None));
+            if exec.lock_path().exists() && owned() {
+                continue;
+            }
+            // It is only memory: what cannot be removed now is removed with the container.
+            let _ = fs::remove_dir_all(exec.path());
+        }
     }
 
     /// Whoever asks for the exit code later hears that of the failure.
-    fn note_failure(&self, id: &str, error: &Error) {
+    fn note_failure(&self, exec: &Exec, error: &Error) {
         let state = State {
             status: Status::Exited,
             exit_code: Some(error.exit_code.into()),
@@ -115,25 +153,30 @@ impl Execs {
             ..State::default()
         };
         // Who cannot be told here is told over the connection.
-        let _ = self.container.exec(id).set_state(&state, false);
+        let _ = self.write_down(exec).and_then(|dir| dir.set_state(&state, false));
+    }
+
+    /// Makes its folder, with what is to be run.
+    fn write_down(&self, exec: &Exec) -> Result<ExecDir> {
+        let dir = self.container.exec(&exec.id);
+        dir.create()?;
+        store::write(&dir.instructions(), &exec.instructions, false)?;
+        Ok(dir)
     }
 
     /// Brings the exec to the brink.
-    fn create(&self, id: &str, pid: Pid) -> Result<Ready> {
-        let dir = self.container.exec(id);
-        let lock = Lock::exclusive(&dir.lock_path())?;
-        let missing =
-            || Error::new(format!("read {}: it is not there", dir.instructions().display()));
-        let exec: ExecInstructions = store::read(&dir.instructions())?.ok_or_else(missing)?;
+    fn create(&self, exec: &Exec, pid: Pid) -> Result<Ready> {
+        let instructions = &exec.instructions;
         let signals = owner::take_signals()?;
-        // Before the process is there, which is not to wait for it; who comes early waits.
+        let Prepared { container, rest } = container::exec(instructions, &self.inherited, pid)?;
+        let begun = container.begin()?;
+        // While the process sets itself up. It does not run before this is done.
+        let dir = self.write_down(exec)?;
+        let lock = Lock::exclusive(&dir.lock_path())?;
         let listener = owner::listen(&dir)?;
-        let made = container::exec(&exec, &self.inherited, pid).and_then(|prepared| {
-            let Prepared { container, rest } = prepared;
-            owner::bring_up(&dir, container.begin()?, rest, Until::Started, false)
-        });
+        let made = owner::bring_up(&dir, begun, rest, Until::Started, false);
         let (life, streams) = made.inspect_err(|_| owner::stop_listening(&dir))?;
-        let server = owner::server(listener, signals, life, streams, None, &exec.session);
+        let server = owner::server(listener, signals, life, streams, None, &instructions.session);
         Ok(Ready { dir: (*dir).clone(), lock, server, removal: None, container: None })
     }
 }

@@ -20,9 +20,7 @@ use super::exec::Execs;
 use super::protocol::{Answer, Attach, Exec};
 use super::told::Teller;
 use crate::runtime::{ExecInstructions, Session};
-use crate::store::{
-    self, Asked, Checked, ContainerDir, ExecDir, Health, HealthStatus, Healthcheck, now,
-};
+use crate::store::{Asked, Checked, ContainerDir, ExecDir, Health, HealthStatus, Healthcheck, now};
 
 /// Docker's, where the user says nothing.
 const INTERVAL: Duration = Duration::from_secs(30);
@@ -189,7 +187,6 @@ impl HealthChecks {
     fn start(&self, execs: &mut Execs, pid: Pid) -> Result<(ExecDir, UnixStream)> {
         let id = random_id()?;
         let exec = self.dir.exec(&id);
-        exec.create()?;
         let attach = Attach { stdin: false, stdout: true, stderr: true };
         let asked = Asked::of(&self.dir).config.clone();
         let cwd = asked.working_dir.filter(|dir| !dir.is_empty());
@@ -200,11 +197,10 @@ impl HealthChecks {
             session: Session { user: asked.user.unwrap_or_default(), ..Session::default() },
             ..ExecInstructions::default()
         };
-        store::write(&exec.instructions(), &instructions, false)?;
         let (ours, theirs) = UnixStream::pair().doing(|| "create a socket pair")?;
         ours.set_nonblocking(true).doing(|| "create a socket pair")?;
         Teller::new(&exec).exec_begins(&self.args);
-        execs.start(&Exec { id, attach: Some(attach) }, theirs, pid)?;
+        execs.start(&Exec { id, attach: Some(attach), instructions }, theirs, pid)?;
         Ok((exec, ours))
     }
 

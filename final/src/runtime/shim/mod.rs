@@ -44,7 +44,7 @@ pub use client::Shim;
 pub use launch::{Ahead, MOST_REQUESTS, Until, call_ahead, launch, reap};
 pub use log::LogOptions;
 pub use owner::main;
-pub use protocol::{Answer, Attach, Request, Stream};
+pub use protocol::{Answer, Attach, Exec, Request, Stream};
 pub use remove::{auto_remove, remove};
 pub use restart::pause_before;
 pub(super) use streams::Streams;

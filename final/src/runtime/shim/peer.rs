@@ -11,8 +11,9 @@ use nix::poll::PollFlags;
 use super::backlog::Backlog;
 use super::protocol::{Answer, Attach, Stream};
 
-/// A request is a short line; who sends more is not the engine.
-const LINE_LIMIT: usize = 64 * 1024;
+/// A request is a line, of an exec with all that execve(2) takes; who sends more is not
+/// the engine.
+const LINE_LIMIT: usize = 32 * 1024 * 1024;
 
 /// What the connection is used for at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

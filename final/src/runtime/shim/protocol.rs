@@ -33,10 +33,11 @@ use namespaces::Error;
 use networking::Place;
 use serde::{Deserialize, Serialize};
 
+use crate::runtime::ExecInstructions;
 use crate::store::State;
 
 /// What the engine asks for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "lowercase")]
 pub enum Request {
     /// Let the program go.
@@ -74,16 +75,18 @@ pub enum Request {
     Status,
     /// Run one more program in the container, with a shim of its own that takes over
     /// this connection.
-    Exec(Exec),
+    Exec(Box<Exec>),
 }
 
-/// An exec that is to be started: its record is `execs/<id>/exec.json`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// An exec that is to be started.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Exec {
     /// Its id.
     pub id: String,
     /// What the connection becomes a stream of; nothing: it ends with the answer.
     pub attach: Option<Attach>,
+    /// What to run: its shim writes it down.
+    pub instructions: ExecInstructions,
 }
 
 /// Which streams an attached client takes part in.

@@ -24,8 +24,12 @@ use super::streams::{Output, Streams};
 use crate::runtime::container::Inherited;
 use crate::runtime::sys;
 
-/// What is read at once.
+/// What is read at once, where there is much to read.
 const CHUNK: usize = 64 * 1024;
+
+/// What is read at first: most programs say little, and memory that was never touched
+/// costs nothing.
+const SIP: usize = 4 * 1024;
 
 /// How many chunks of one stream before the others get their turn.
 const TURN: usize = 16;
@@ -122,7 +126,7 @@ impl Server {
             self.life.tell_start();
             self.end_if_forgotten()?;
         }
-        self.buffer.resize(CHUNK, 0);
+        self.take_buffer();
         self.drain();
         // Its name server holds the network namespace, and with it the cables.
         self.network = None;
@@ -161,8 +165,12 @@ impl Server {
         PollTimeout::try_from(quiet).unwrap_or(PollTimeout::ZERO)
     }
 
+    fn take_buffer(&mut self) {
+        self.buffer.resize(self.buffer.len().max(SIP), 0);
+    }
+
     fn serve_all(&mut self, ready: Vec<(Source, PollFlags)>) -> Result<()> {
-        self.buffer.resize(CHUNK, 0);
+        self.take_buffer();
         // Backwards, so that what is removed does not move what is still to come.
         for (source, flags) in ready.into_iter().rev() {
             self.serve(source, flags)?;
@@ -327,6 +335,9 @@ impl Server {
                     peer.pass_on(stream, bytes, framed);
                 }
             }
+            if bytes.len() == self.buffer.len() {
+                self.buffer.resize(CHUNK, 0);
+            }
             if self.peers.iter().any(Peer::is_full) {
                 return;
             }
@@ -388,6 +399,9 @@ impl Server {
             && peer.feeds_stdin()
         {
             self.streams.input(&self.buffer[..length]);
+            if length == self.buffer.len() {
+                self.buffer.resize(CHUNK, 0);
+            }
         }
     }
 
@@ -455,7 +469,7 @@ impl Server {
     /// Looks after the connections that there are from the beginning, and answers what
     /// has been asked on them, in their order.
     pub fn answer_first(&mut self, connections: Vec<UnixStream>) {
-        self.buffer.resize(CHUNK, 0);
+        self.take_buffer();
         for connection in connections {
             let Ok(peer) = Peer::new(connection) else { continue };
             let place = self.peers.len();
