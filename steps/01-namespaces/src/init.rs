@@ -14,9 +14,9 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{self, Pid};
 
-use crate::container::Exit;
 use crate::error::{Context, Result};
 use crate::explain::step;
+use crate::running::Exit;
 use crate::sys;
 
 // ANCHOR: become_init
