@@ -119,16 +119,24 @@ pub(crate) fn refuse_threads() -> Result<()> {
 // ANCHOR_END: refuse_threads
 
 /// First moment. The sentinel is born between it and the clone, so that it knows
-/// all that must be given back and holds nothing that the child holds.
+/// all that must be given back and holds nothing that the child holds. Until then
+/// another one watches, which knows the mechanisms as they were made.
 fn before_clone(
     mechanisms: &mut [Box<dyn Mechanism>],
     args: &mut CloneArgs,
     guarded: bool,
 ) -> Result<Option<Sentinel>> {
+    let watch = |mechanisms: &mut [_]| guarded.then(|| Sentinel::watch(mechanisms)).transpose();
+    let early = watch(mechanisms)?;
     for mechanism in mechanisms.iter_mut() {
         mechanism.before_clone(args)?;
     }
-    guarded.then(|| Sentinel::watch(mechanisms)).transpose()
+    let sentinel = watch(mechanisms)?;
+    // Not before: at no moment is nobody there.
+    if let Some(early) = early {
+        early.dismiss();
+    }
+    Ok(sentinel)
 }
 
 /// clone3(2), once for new namespaces, twice for existing ones.
