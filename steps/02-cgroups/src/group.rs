@@ -1,6 +1,6 @@
 //! One control group that exists, or is about to: a folder in each tree.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -13,6 +13,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkdir};
 use serde::{Deserialize, Serialize};
 
+use crate::claim::{claim, create_claimed, in_use};
 use crate::hierarchy::{Mounts, Tree};
 use crate::limits::{Limits, Machine};
 use crate::plan::{self, Write};
@@ -173,21 +174,27 @@ impl Group {
     }
 
     /// Makes the folders, all or none. `limits` says whether there will be limits,
-    /// for which processes that stand in the way are moved.
-    pub(crate) fn create(&self, limits: bool) -> Result<()> {
-        for (n, folder) in self.folders().enumerate() {
+    /// for which processes that stand in the way are moved. The group is the caller's
+    /// as long as what comes back is open.
+    pub(crate) fn create(&self, limits: bool) -> Result<Option<File>> {
+        let mut claim = None;
+        for (n, folder) in self.claimed_first().enumerate() {
             let give = |path: &Path| match folder.v2 {
                 true => v2::give_controllers(path, limits),
                 false => Ok(()),
             };
-            if let Err(error) = create_folder(folder, &give) {
-                let _ = self.folders().take(n).try_for_each(Folder::remove);
+            let made = match n {
+                0 => create_claimed(folder, &give).map(|made| claim = Some(made)),
+                _ => create_folder(folder, &give),
+            };
+            if let Err(error) = made {
+                let _ = self.claimed_first().take(n).try_for_each(Folder::remove);
                 // This one may be another container's, but not what is empty above it.
                 folder.remove_empty_above();
                 return Err(error);
             }
         }
-        Ok(())
+        Ok(claim)
     }
 
     /// Sets the limits that are given and leaves the others as they are.
@@ -279,9 +286,9 @@ impl Group {
         let deadline = Instant::now() + PATIENCE;
         let mut pause = Duration::from_micros(100);
         loop {
-            // Everyone gets a turn, then the first error counts.
-            // Somebody may have asked for a cpuset since.
-            let folders = self.cpuset.iter().chain(self.folders().rev());
+            // Everyone gets a turn, then the first error counts. The name is free with the
+            // last one. Somebody may have asked for a cpuset since.
+            let folders = self.cpuset.iter().chain(self.claimed_first().rev());
             let removed = folders.map(Folder::remove).fold(Ok(()), Result::and);
             match removed {
                 Err(error) if error.is(Errno::EBUSY) && Instant::now() < deadline => {
@@ -312,7 +319,7 @@ impl Folder {
     }
 
     /// True for a v1 tree in which there is nothing but cpusets.
-    fn is_for_cpusets_alone(&self) -> bool {
+    pub(crate) fn is_for_cpusets_alone(&self) -> bool {
         self.is_v1_cpuset() && self.controllers.len() == 1
     }
 
@@ -324,7 +331,7 @@ impl Folder {
         Ok(())
     }
 
-    fn remove_empty_above(&self) {
+    pub(crate) fn remove_empty_above(&self) {
         let above = self.path.ancestors().skip(1).take_while(|path| *path != self.base);
         for path in above {
             // Another container may be in it, or come this very moment.
@@ -357,7 +364,7 @@ fn children(path: &Path) -> Vec<PathBuf> {
 }
 
 /// The processes of a group and of those below it.
-fn pids_below(path: &Path) -> Result<Vec<Pid>> {
+pub(crate) fn pids_below(path: &Path) -> Result<Vec<Pid>> {
     let file = path.join("cgroup.procs");
     let text = fs::read_to_string(&file).doing(|| format!("read {}", file.display()))?;
     let mut pids: Vec<Pid> =
@@ -369,7 +376,7 @@ fn pids_below(path: &Path) -> Result<Vec<Pid>> {
 }
 
 /// mkdir(2) of the folders from the base down, each told what it needs.
-fn create_folder(folder: &Folder, give: &dyn Fn(&Path) -> Result<()>) -> Result<()> {
+pub(crate) fn create_folder(folder: &Folder, give: &dyn Fn(&Path) -> Result<()>) -> Result<()> {
     // The last container of the group above may just be taking that with it.
     for _ in 0..100 {
         match walk_down(folder, give) {
@@ -402,11 +409,15 @@ fn walk_down(folder: &Folder, give: &dyn Fn(&Path) -> Result<()>) -> Result<()> 
 
 /// A folder of that name is left from a container that ended badly; or it is not.
 fn take_over(path: &Path) -> Result<()> {
+    let _claim = claim(path)?;
     if !pids_below(path)?.is_empty() {
-        return Err(Error::new(format!("the cgroup {} is in use", path.display())));
+        return Err(in_use(path));
     }
     remove_tree(path)?;
-    mkdir(path, FOLDER_MODE).doing(|| format!("mkdir {}", path.display()))
+    match mkdir(path, FOLDER_MODE) {
+        Err(Errno::EEXIST) => Err(in_use(path)),
+        made => made.doing(|| format!("mkdir {}", path.display())),
+    }
 }
 
 // ANCHOR: write_file

@@ -20,6 +20,8 @@ fn main() {
         test("stats_count_what_is_used", &[Needs::Root], stats),
         test("nothing_is_left_after_a_failed_start", &[Needs::Root], failed_start),
         test("nothing_is_left_after_kill_9", &[Needs::Root], kill_9),
+        test("nothing_is_left_whenever_it_is_killed", &[Needs::Root], kill_9_early),
+        test("a_name_is_one_containers", &[Needs::Root], one_name),
         test("nothing_is_left_when_a_frozen_one_is_killed", &[Needs::Root], kill_9_frozen),
         test("groups_made_inside_go_too", &[Needs::Root, Needs::CgroupV2], nested),
         test("a_name_cannot_lead_out", &[Needs::Root], names),
@@ -117,6 +119,34 @@ fn kill_9() {
     let mut running = lab.start(&["-m", "64m", "sh", "-c", "echo; sleep 100 & sleep 100"]);
     running.child.kill().expect("kill -9");
     running.end();
+}
+
+fn kill_9_early() {
+    let lab = Lab::new();
+    for step in 0..24 {
+        let mut command = lab.command("run", &["-m", "64m", "sleep", "100"]);
+        let mut child = command.stderr(Stdio::null()).spawn().expect("start");
+        std::thread::sleep(Duration::from_micros(500 * step));
+        child.kill().expect("kill -9");
+        child.wait().expect("wait");
+        lab.assert_nothing_left();
+    }
+}
+
+fn one_name() {
+    let lab = Lab::new();
+    let start = |_| {
+        let mut command = lab.command("run", &["--name", "box", "sleep", "3"]);
+        command.stderr(Stdio::piped()).spawn().expect("start")
+    };
+    let children: Vec<_> = (0..8).map(start).collect();
+    let ended = children.into_iter().map(|child| child.wait_with_output().expect("wait"));
+    let (good, refused): (Vec<_>, Vec<_>) = ended.partition(|output| output.status.success());
+    let told: Vec<_> =
+        refused.iter().map(|output| String::from_utf8_lossy(&output.stderr)).collect();
+    assert_eq!(good.len(), 1, "{told:?}");
+    assert!(told.iter().all(|told| told.trim_end().ends_with("box is in use")), "{told:?}");
+    lab.assert_nothing_left();
 }
 
 fn kill_9_frozen() {
