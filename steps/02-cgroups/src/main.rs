@@ -6,7 +6,7 @@ use cgroups::cli::LimitArgs;
 use cgroups::size::human;
 use cgroups::{Cgroup, Group, Stats, doctor};
 use clap::{Args, Parser, Subcommand};
-use namespaces::cli::{Defaults, ProcessArgs, RunArgs};
+use namespaces::cli::{self, Defaults, ProcessArgs, RunArgs};
 use namespaces::{Container, Error, Join, Proc, Result, explain};
 
 /// Programs that get only their share
@@ -86,8 +86,8 @@ struct Which {
 }
 
 fn main() {
-    let cli: Cli = namespaces::cli::parse();
-    namespaces::cli::exit_with(match cli.command {
+    let cli: Cli = cli::parse();
+    cli::exit_with(match cli.command {
         Command::Run(run) => run.act(),
         Command::Exec(exec) => exec.act(),
         Command::Update(update) => update.act(),
@@ -113,7 +113,7 @@ impl Run {
         let container = Container::new(process).with(namespaces).with(cgroup).with_some(proc);
         let code = finish(container, &args.process)?;
         if let Some(out_of_memory) = out_of_memory.take() {
-            eprintln!("cgroups: {}", out_of_memory.told(code));
+            cli::tell(format_args!("cgroups: {}", out_of_memory.told(code)));
         }
         Ok(code)
     }
@@ -152,7 +152,7 @@ fn finish(container: Container, args: &ProcessArgs) -> Result<u8> {
     }
     let (terminal, console) = args.terminal()?.unzip();
     let container = container.with_some(terminal).with_some(args.user(&Defaults::default()));
-    namespaces::cli::run_to_end(container, console, args.interactive)
+    cli::run_to_end(container, console, args.interactive)
 }
 
 fn done(result: Result<()>) -> Result<u8> {
@@ -161,11 +161,11 @@ fn done(result: Result<()>) -> Result<u8> {
 
 fn print_stats(group: &Group, json: bool) -> Result<u8> {
     let stats = group.stats();
-    match json {
-        true => println!("{}", serde_json::to_string(&stats).expect("stats are plain data")),
-        false => print!("{}", told(&stats)),
-    }
-    Ok(0)
+    let text = match json {
+        true => serde_json::to_string(&stats).expect("stats are plain data") + "\n",
+        false => told(&stats),
+    };
+    done(cli::print(&text))
 }
 
 fn told(stats: &Stats) -> String {

@@ -89,7 +89,7 @@ impl Run {
         let code = cli::run_to_end(container, console, process_args.interactive)?;
         // ANCHOR_END: run
         if let Some(out_of_memory) = out_of_memory.take() {
-            eprintln!("rootfs: {}", out_of_memory.told(code));
+            cli::tell(format_args!("rootfs: {}", out_of_memory.told(code)));
         }
         Ok(code)
     }
@@ -112,9 +112,7 @@ impl Changes {
         let compare = || rootfs::changes(&self.layers, &upper);
         // The files of the container's users can only be read where their ids count.
         let changes = if userns::needed() { userns::run_in(compare) } else { compare() };
-        for change in changes? {
-            println!("{change}");
-        }
-        Ok(0)
+        let lines: String = changes?.iter().map(|change| format!("{change}\n")).collect();
+        cli::print(&lines).map(|()| 0)
     }
 }

@@ -3,6 +3,7 @@
 
 mod environment;
 mod foreground;
+mod words;
 
 use std::ffi::OsString;
 use std::fs::OpenOptions;
@@ -15,6 +16,7 @@ use clap::{ArgAction, Args, Parser};
 
 pub use environment::parse_env_file;
 pub use foreground::run_to_end;
+pub use words::{print, tell, tell_error};
 
 use crate::error::{Context, Error, Result};
 use crate::{
@@ -240,11 +242,5 @@ pub fn parse<T: Parser>() -> T {
 
 /// Ends the process as the container ended, or with the error, said once.
 pub fn exit_with(result: Result<u8>) -> ! {
-    let code = result.unwrap_or_else(|error| {
-        let name = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
-        let name = name.file_name().unwrap_or_default();
-        eprintln!("{}: {error}", name.display());
-        error.exit_code
-    });
-    std::process::exit(code.into())
+    std::process::exit(result.unwrap_or_else(|error| tell_error(&error)).into())
 }

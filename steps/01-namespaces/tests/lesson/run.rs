@@ -1,6 +1,6 @@
 //! `run` without a terminal.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -25,6 +25,7 @@ pub fn tests() -> Vec<Trial> {
         for_all("nothing_is_inherited_by_accident", nothing_is_inherited),
         for_all("standard_input_is_empty_without_i", stdin),
         for_all("signals_are_passed_on", signals),
+        for_all("what_cannot_be_told_ends_nothing", nobody_listens),
         for_all("the_third_request_to_end_is_none", third_request),
         for_all("init_reaps_zombies_and_forwards_signals", init),
         for_all("a_killed_run_leaves_nothing", killed_run),
@@ -177,6 +178,24 @@ fn stdin(who: Who) {
     };
     assert_eq!(ask("-i"), (Some(0), b"hello".to_vec()));
     assert_eq!(ask(""), (Some(0), b"".to_vec()));
+}
+
+fn nobody_listens(who: Who) {
+    let full = || File::options().write(true).open("/dev/full").unwrap();
+    let code = |command: &mut Command| command.status().unwrap().code();
+    let explained = &mut who.namespaces("run --explain sh -c");
+    assert_eq!(code(explained.arg("exit 7").stderr(full())), Some(7));
+    assert_eq!(code(who.namespaces("run nope").stderr(full())), Some(127));
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    assert_eq!(code(who.namespaces("run --explain true").stderr(writer)), Some(0));
+    // A result that cannot be printed is an error; one that nobody wants is none.
+    let told = Answer::of(who.namespaces("doctor").stdout(full())).refused(125);
+    assert_eq!(told, "write to standard output: No space left on device");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let doctor = Answer::of(who.namespaces("doctor").stdout(writer));
+    assert_eq!((doctor.err.as_str(), doctor.out.as_str()), ("", ""));
 }
 
 /// Starts a container whose script says `ready` when it is.
