@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use libtest_mimic::Trial;
 use namespaces::DEFAULT_PATH;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use testkit::{Leftovers, temp_dir, wait_until};
 
 use crate::who::{Answer, Who, binary, for_all, for_one};
@@ -210,7 +209,13 @@ fn start(who: Who, flags: &str, script: &str) -> (Child, BufReader<ChildStdout>)
 }
 
 fn send(child: &Child, signal: Signal) {
-    kill(Pid::from_raw(child.id() as i32), signal).unwrap();
+    send_number(child, signal as i32);
+}
+
+/// Realtime signals have only numbers.
+fn send_number(child: &Child, signal: i32) {
+    let (signal, pid) = (format!("-{signal}"), child.id().to_string());
+    assert!(Command::new("kill").args([signal, pid]).status().unwrap().success());
 }
 
 fn rest(mut out: impl Read) -> String {
@@ -220,17 +225,19 @@ fn rest(mut out: impl Read) -> String {
 }
 
 fn signals(who: Who) {
-    for signal in
-        [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGQUIT]
-    {
-        let name = signal.as_str().trim_start_matches("SIG");
+    use Signal::*;
+    let named = [SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGQUIT, SIGWINCH, SIGPWR, SIGIO];
+    // SIGRTMIN+3, by which systemd is told to halt, and the highest one.
+    for signal in named.map(|signal| signal as i32).into_iter().chain([37, 64]) {
         let script = format!(
-            "trap 'echo got {name}; exit 5' {name}; echo ready; while :; do sleep 0.02; done"
+            "trap 'echo got {signal}; exit 5' {signal}; echo ready; while :; do sleep 0.02; done"
         );
-        let (mut child, out) = start(who, "", &script);
-        send(&child, signal);
-        assert_eq!(rest(out), format!("got {name}\n"));
-        assert_eq!(child.wait().unwrap().code(), Some(5));
+        for flags in ["", "--init"] {
+            let (mut child, out) = start(who, flags, &script);
+            send_number(&child, signal);
+            assert_eq!(rest(out), format!("got {signal}\n"));
+            assert_eq!(child.wait().unwrap().code(), Some(5));
+        }
     }
 }
 
