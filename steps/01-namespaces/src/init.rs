@@ -27,13 +27,10 @@ pub(crate) fn become_init(title: Option<Title>, program: &[OsString]) -> Result<
     all.thread_block().doing(|| "block the signals for init")?;
     // Where the pid namespace is shared, init is not pid 1, and orphans need to be told.
     prctl::set_child_subreaper(true).doing(|| "prctl(PR_SET_CHILD_SUBREAPER)")?;
-    let cloned = step(
-        1,
-        || "fork()  pid 1 stays as init".into(),
-        // Not clone3: Docker's system call filter, under which this may run, refuses it.
-        || sys::fork().doing(|| "fork the program from init"),
-    );
-    match cloned? {
+    // Told before, once: after it there are two to tell, and the other may be the quicker.
+    step(1, || "fork()  pid 1 stays as init".into(), || Ok(()))?;
+    // Not clone3: Docker's system call filter, under which this may run, refuses it.
+    match sys::fork().doing(|| "fork the program from init")? {
         None => {
             prctl::set_pdeathsig(Signal::SIGKILL).doing(|| "prctl(PR_SET_PDEATHSIG)")?;
             take_foreground();
