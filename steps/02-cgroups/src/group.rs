@@ -253,6 +253,16 @@ impl Group {
         }
     }
 
+    /// True from a freeze that was asked for until the thaw.
+    pub fn is_frozen(&self) -> bool {
+        let read = |path: PathBuf| fs::read_to_string(path).unwrap_or_default();
+        match self.freezer() {
+            Ok(Freezer::V2(path)) => read(path.join("cgroup.freeze")).trim() == "1",
+            Ok(Freezer::V1(path)) => read(path.join("freezer.state")).trim() != "THAWED",
+            Err(_) => false,
+        }
+    }
+
     /// That of v2 where there is one, which needs no controller (since Linux 5.2).
     fn freezer(&self) -> Result<Freezer<'_>> {
         let v2 = self.in_v2().filter(|path| path.join("cgroup.freeze").exists());
@@ -464,6 +474,7 @@ fn missing(write: &Write) -> Error {
     let file = write.choices[0].0;
     Error::new(format!("set {file}")).hint(match file {
         "memory.swappiness" => "only cgroup v1 has it".into(),
+        "io.bfq.weight" | "blkio.weight" => "this kernel does not share disks by weight".into(),
         "memory.swap.max" | "memory.memsw.limit_in_bytes" => {
             "this kernel does not count swap; boot it with swapaccount=1".into()
         }

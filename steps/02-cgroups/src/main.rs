@@ -127,6 +127,10 @@ impl Exec {
         let group = self.which.group()?;
         let empty = || Error::new(format!("the container {} has ended", self.which.name));
         let first = *group.pids()?.first().ok_or_else(empty)?;
+        if group.is_frozen() {
+            let error = Error::new(format!("the container {} is paused", self.which.name));
+            return Err(error.hint("its new process would stand still too; unpause it first"));
+        }
         let container = Container::new(process).with(Join::pid(first)?).with(Cgroup::enter(group));
         finish(container, &self.args)
     }

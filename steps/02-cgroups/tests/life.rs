@@ -68,6 +68,9 @@ fn freeze() {
     let used = || lab.stats().cpu.total;
     lab.ask("pause", &["box"]);
     let before = used();
+    let ran = Ran::from(lab.command("exec", &["box", "true"]).output().expect("exec"));
+    assert_eq!(ran.code, 125, "it would wait for ever");
+    assert!(ran.err.contains("the container box is paused"), "{}", ran.err);
     std::thread::sleep(Duration::from_millis(300));
     assert_eq!(used(), before, "it used processor time while frozen");
     lab.ask("unpause", &["box"]);
