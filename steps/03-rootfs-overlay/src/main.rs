@@ -101,14 +101,14 @@ impl Run {
         };
         let mut root = Rootfs::new(self.layers.clone(), Some(upper), scratch.target());
         root.volatile = self.upper.is_none();
-        self.args.root.apply(&mut root)?;
+        self.args.apply(&mut root)?;
         Ok(root)
     }
 }
 
 impl Changes {
     fn act(self) -> Result<u8> {
-        let upper = Upper::below(&self.upper)?.upper;
+        let upper = self.upper.join("upper");
         let compare = || rootfs::changes(&self.layers, &upper);
         // The files of the container's users can only be read where their ids count.
         let changes = if userns::needed() { userns::run_in(compare) } else { compare() };
