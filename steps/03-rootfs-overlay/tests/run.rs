@@ -16,7 +16,9 @@ type Claim = (&'static str, fn(&Place));
 fn main() {
     let root = [Needs::Root, Needs::Overlay, Needs::Program("busybox")];
     let user = [Needs::User, Needs::Subids, Needs::UserNamespaces, Needs::Program("busybox")];
-    let for_both: [Claim; 10] = [
+    let for_both: [Claim; 12] = [
+        ("a_working_directory_that_is_missing_is_made", a_missing_workdir_is_made),
+        ("shared_processes_are_seen", shared_processes_are_seen),
         ("the_top_layer_wins", the_top_layer_wins),
         ("changes_are_kept_apart_and_told", changes_are_kept_apart_and_told),
         ("two_hundred_layers_are_one_root", two_hundred_layers_are_one_root),
@@ -268,6 +270,39 @@ fn links_in_the_image_cannot_redirect(place: &Place) {
         assert_eq!(told, expected, "{link} -> {target}");
         assert_eq!(output.status.code(), Some(125));
     }
+}
+
+fn a_missing_workdir_is_made(place: &Place) {
+    let busybox = busybox_rootfs();
+    let layer = place.layer("layer", &[("file", "")]);
+    symlink("../../made", layer.join("link")).unwrap();
+    let script = "pwd; stat -c '%a %u' .";
+    let told = place.shell(&[&layer], &["-w", "/new/deep"], script);
+    assert_eq!(told, "/new/deep\n755 0\n");
+    // Made by root, whoever works there; and in the container, wherever a link leads.
+    let told = place.shell(&[&layer], &["-w", "/link/x", "-u", "1"], script);
+    assert_eq!(told, "/made/x\n755 0\n");
+    for (flags, dir, answer) in [
+        ("--read-only", "/new", "make the working directory /new: Read-only file system"),
+        ("--init", "/file", "change to the working directory /file: Not a directory"),
+    ] {
+        let output = place.run(&[&busybox, &layer], &[flags, "-w", dir, "true"]);
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(told, format!("rootfs: {answer}\n"));
+    }
+}
+
+fn shared_processes_are_seen(place: &Place) {
+    let pid = std::process::id();
+    let look = format!(
+        "test -d /proc/{pid} && echo seen; test -d /proc/sys && echo x >/proc/sys/kernel/hostname"
+    );
+    let busybox = busybox_rootfs();
+    let output = place.run(&[&busybox], &["--pid", "host", "sh", "-c", &look]);
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "seen\n");
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("Read-only file system"), "{told}");
+    assert_eq!(place.shell(&[], &[], "cd /proc; echo [0-9]*"), "1\n");
 }
 
 fn bad_input_is_one_sentence(place: &Place) {
