@@ -74,6 +74,7 @@ impl Container {
     /// The same, without waiting for it: the child sets itself up meanwhile.
     pub fn begin(self) -> Result<Created> {
         refuse_threads()?;
+        sys::expect_children();
         let Self { mut process, mut mechanisms, guarded } = self;
         process.die_with_parent |= guarded;
         let mut args = CloneArgs::default();

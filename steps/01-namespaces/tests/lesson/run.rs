@@ -20,6 +20,7 @@ pub fn tests() -> Vec<Trial> {
         for_all("every_namespace_is_another_one", every_namespace_is_another_one),
         for_all("what_is_to_be_shared_is_shared", shared),
         for_all("the_exit_code_is_the_programs", exit_codes),
+        for_all("a_caller_that_ignores_its_children_gets_the_code", careless_caller),
         for_all("a_program_that_cannot_run_is_one_sentence_and_dockers_code", cannot_run),
         for_all("nothing_is_inherited_by_accident", nothing_is_inherited),
         for_all("standard_input_is_empty_without_i", stdin),
@@ -106,6 +107,17 @@ fn exit_codes(who: Who) {
     }
     // Pid 1 gets only the signals that it handles.
     assert_eq!(who.sh("", "kill -TERM $$; exit 3").code, 3);
+}
+
+fn careless_caller(who: Who) {
+    let script = "trap '' CHLD; exec \"$@\"";
+    for flags in ["", "--init"] {
+        let mut command = who.command("sh");
+        command.args(["-c", script, "sh"]).arg(binary()).arg("run");
+        command.args(flags.split_whitespace()).args(["sh", "-c", "exit 7"]);
+        let answer = Answer::of(&mut command);
+        assert_eq!((answer.code, answer.err.as_str()), (7, ""));
+    }
 }
 
 fn cannot_run(who: Who) {
