@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::ErrorKind;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use namespaces::explain::step;
@@ -66,10 +66,9 @@ impl Group {
     /// # Errors
     /// A name that leads out of there.
     pub(crate) fn named(mounts: &Mounts, name: &str) -> Result<Self> {
-        let name = Path::new(name.trim_matches('/'));
-        let mut parts = name.components();
-        if name.as_os_str().is_empty() || !parts.all(|part| matches!(part, Component::Normal(_))) {
-            return Err(Error::new(format!("{:?} is no name for a cgroup", name.display()))
+        let name = name.trim_matches('/');
+        if name.split('/').any(|part| matches!(part, "" | "." | "..")) {
+            return Err(Error::new(format!("{name:?} is no name for a cgroup"))
                 .hint("it must be a path without . and .."));
         }
         let root = crate::is_real_root();

@@ -5,9 +5,15 @@ use std::ffi::OsString;
 use cgroups::cli::LimitArgs;
 use cgroups::size::human;
 use cgroups::{Cgroup, Group, Stats, doctor};
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand};
 use namespaces::cli::{self, Defaults, ProcessArgs, RunArgs};
 use namespaces::{Container, Error, Join, Proc, Result, explain};
+
+/// Without a name, the group would be that of all containers.
+fn a_name() -> NonEmptyStringValueParser {
+    NonEmptyStringValueParser::new()
+}
 
 /// Programs that get only their share
 #[derive(Parser)]
@@ -50,7 +56,7 @@ struct Run {
     #[command(flatten)]
     limits: LimitArgs,
     /// The container's name, by which the other commands find it
-    #[arg(long, default_value_t = std::process::id().to_string())]
+    #[arg(long, default_value_t = std::process::id().to_string(), value_parser = a_name())]
     name: String,
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM")]
@@ -73,6 +79,7 @@ struct Update {
     #[command(flatten)]
     limits: LimitArgs,
     /// The container's name
+    #[arg(value_parser = a_name())]
     name: String,
 }
 
@@ -82,6 +89,7 @@ struct Which {
     #[arg(long, value_name = "PATH", default_value = "coracle")]
     cgroup_parent: String,
     /// The container's name
+    #[arg(value_parser = a_name())]
     name: String,
 }
 

@@ -170,11 +170,22 @@ fn nested() {
 }
 
 fn names() {
-    for name in ["..", "../../elsewhere", "a/../../b"] {
+    for name in ["..", ".", "../../elsewhere", "a/../../b", "a/./b", "a//b"] {
         let ran = Lab::new().run(&["--name", name, "true"]);
         assert_eq!(ran.code, 125, "{name}");
         assert!(ran.err.contains("is no name for a cgroup"), "{}", ran.err);
     }
+    let lab = Lab::new();
+    let mut running = lab.start(&["sh", "-c", "echo; sleep 100"]);
+    // As a script says it whose variable is not set: not all containers.
+    for verb in ["kill", "pause", "stats"] {
+        let ran = Ran::from(lab.command(verb, &[""]).output().expect("run"));
+        assert_eq!(ran.code, 125, "{verb}");
+        assert!(ran.err.contains("a value is required for '<NAME>'"), "{}", ran.err);
+    }
+    assert!(running.child.try_wait().expect("wait").is_none(), "it was not meant");
+    lab.ask("kill", &["box"]);
+    running.end();
 }
 
 fn many() {
