@@ -21,7 +21,7 @@ use crate::group::{Folder, Group, create_folder, pids_below};
 impl Group {
     /// All its folders, beginning with the one by which its name is claimed. That is not
     /// the one that comes and goes with a cpuset.
-    pub(crate) fn claimed_first(&self) -> impl DoubleEndedIterator<Item = &Folder> {
+    pub(crate) fn claimed_first(&self) -> impl Iterator<Item = &Folder> {
         let of_some = |folder: &&Folder| folder.is_for_cpusets_alone();
         let of_all = |folder: &&Folder| !folder.is_for_cpusets_alone();
         self.folders().rev().filter(of_all).chain(self.folders().filter(of_some))

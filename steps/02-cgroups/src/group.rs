@@ -295,10 +295,13 @@ impl Group {
         let deadline = Instant::now() + PATIENCE;
         let mut pause = Duration::from_micros(100);
         loop {
-            // Everyone gets a turn, then the first error counts. The name is free with the
-            // last one. Somebody may have asked for a cpuset since.
-            let folders = self.cpuset.iter().chain(self.claimed_first().rev());
-            let removed = folders.map(Folder::remove).fold(Ok(()), Result::and);
+            // Everyone gets a turn, then the first error counts. Somebody may have asked for
+            // a cpuset since. With the last one goes the claim to the name, and the list of
+            // processes by which those that are left are found.
+            let others = self.cpuset.iter().chain(self.claimed_first().skip(1));
+            let removed = others.map(Folder::remove).fold(Ok(()), Result::and);
+            let removed =
+                removed.and_then(|()| self.claimed_first().take(1).try_for_each(Folder::remove));
             match removed {
                 Err(error) if error.is(Errno::EBUSY) && Instant::now() < deadline => {
                     self.kill()?;

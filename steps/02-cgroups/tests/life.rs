@@ -18,6 +18,7 @@ fn main() {
         test("kill_gets_every_process", &[Needs::Root], kill),
         test("v1_kills_without_cgroup_kill", &[Needs::Root, Needs::CgroupV1], kill_v1),
         test("stats_count_what_is_used", &[Needs::Root], stats),
+        test("nothing_is_left_where_the_hosts_pids_are_shared", &[Needs::Root], shared_pids),
         test("nothing_is_left_after_a_failed_start", &[Needs::Root], failed_start),
         test("nothing_is_left_after_kill_9", &[Needs::Root], kill_9),
         test("nothing_is_left_whenever_it_is_killed", &[Needs::Root], kill_9_early),
@@ -108,6 +109,15 @@ fn stats() {
     assert_eq!(stats.pids.limit, Some(9));
     let told = lab.ask("stats", &["box"]);
     assert!(told.contains("of 64 MiB") && told.contains("pids    2 of 9"), "{told}");
+}
+
+fn shared_pids() {
+    let lab = Lab::new();
+    let script = "sleep 4711 & (sleep 4711 & sleep 4711) & exit 3";
+    for _ in 0..5 {
+        let ran = lab.run(&["--pid", "host", "sh", "-c", script]);
+        assert_eq!((ran.code, ran.err.as_str()), (3, ""));
+    }
 }
 
 fn failed_start() {
