@@ -232,9 +232,13 @@ impl RunArgs {
 }
 
 /// Parses the command line. What it says wrong ends the process with Docker's code
-/// for that, 125.
+/// for that, 125. Of what is said twice the last counts, as with Docker: scripts add to
+/// what others have written.
 pub fn parse<T: Parser>() -> T {
-    T::try_parse().unwrap_or_else(|error| {
+    let mut command = T::command().args_override_self(true);
+    let parsed = command.try_get_matches_from_mut(std::env::args_os());
+    let parsed = parsed.and_then(|mut matches| T::from_arg_matches_mut(&mut matches));
+    parsed.map_err(|error| error.format(&mut command)).unwrap_or_else(|error| {
         let _ = error.print();
         std::process::exit(if error.use_stderr() { 125 } else { 0 })
     })

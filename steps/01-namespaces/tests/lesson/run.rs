@@ -311,6 +311,7 @@ fn variables(who: Who) {
 
 fn workdir(who: Who) {
     assert_eq!(who.sh("-w /usr/bin", "pwd").ok(), "/usr/bin\n");
+    assert_eq!(who.sh("-w / --init -w /usr --init", "pwd").ok(), "/usr\n");
     let told = who.sh("-w /no/such/folder", "true").refused(127);
     assert_eq!(told, "change to the working directory /no/such/folder: No such file or directory");
     let told = who.sh("-w relative", "true").refused(125);
