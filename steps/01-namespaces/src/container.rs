@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::waitpid;
 use nix::unistd::{self, Pid};
 
 use crate::channel::{self, ChildEnd, Message, ParentEnd};
@@ -13,6 +13,7 @@ use crate::error::{Context, Error, Result};
 use crate::explain::{self, step};
 use crate::mechanism::{Child, CloneArgs, Mechanism};
 use crate::process::Process;
+use crate::running::{Exit, Running, teardown};
 use crate::sentinel::Sentinel;
 use crate::sys::{self, Cloned};
 use crate::{flags, init};
@@ -73,6 +74,7 @@ impl Container {
     /// The same, without waiting for it: the child sets itself up meanwhile.
     pub fn begin(self) -> Result<Created> {
         refuse_threads()?;
+        sys::expect_children();
         let Self { mut process, mut mechanisms, guarded } = self;
         process.die_with_parent |= guarded;
         let mut args = CloneArgs::default();
@@ -118,16 +120,24 @@ pub(crate) fn refuse_threads() -> Result<()> {
 // ANCHOR_END: refuse_threads
 
 /// First moment. The sentinel is born between it and the clone, so that it knows
-/// all that must be given back and holds nothing that the child holds.
+/// all that must be given back and holds nothing that the child holds. Until then
+/// another one watches, which knows the mechanisms as they were made.
 fn before_clone(
     mechanisms: &mut [Box<dyn Mechanism>],
     args: &mut CloneArgs,
     guarded: bool,
 ) -> Result<Option<Sentinel>> {
+    let watch = |mechanisms: &mut [_]| guarded.then(|| Sentinel::watch(mechanisms)).transpose();
+    let early = watch(mechanisms)?;
     for mechanism in mechanisms.iter_mut() {
         mechanism.before_clone(args)?;
     }
-    guarded.then(|| Sentinel::watch(mechanisms)).transpose()
+    let sentinel = watch(mechanisms)?;
+    // Not before: at no moment is nobody there.
+    if let Some(early) = early {
+        early.dismiss();
+    }
+    Ok(sentinel)
 }
 
 /// clone3(2), once for new namespaces, twice for existing ones.
@@ -318,17 +328,6 @@ fn child_main(
 }
 // ANCHOR_END: child_main
 
-// ANCHOR: teardown
-/// Last moment, in reverse order. Everyone gets a turn; the first error is told.
-pub(crate) fn teardown(mechanisms: &mut [Box<dyn Mechanism>]) -> Result<()> {
-    let mut result = Ok(());
-    for mechanism in mechanisms.iter_mut().rev() {
-        result = result.and(mechanism.teardown());
-    }
-    result
-}
-// ANCHOR_END: teardown
-
 /// A container at the brink of exec, or on the way there. Dropping it ends it and leaves
 /// nothing.
 pub struct Created {
@@ -408,102 +407,5 @@ impl Created {
             )),
             Err(error) => error,
         }
-    }
-}
-
-/// How a process ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
-    /// It called exit(2).
-    Code(u8),
-    /// A signal killed it.
-    Signal(i32),
-}
-
-impl Exit {
-    /// The code that a shell would report: 128 + n for signal n.
-    pub fn code(self) -> u8 {
-        match self {
-            Exit::Code(code) => code,
-            Exit::Signal(signal) => 128 + signal as u8,
-        }
-    }
-}
-
-/// A container whose program runs, or has run.
-///
-/// Dropping it kills the container, waits for it and tears everything down.
-pub struct Running {
-    child: Child,
-    mechanisms: Vec<Box<dyn Mechanism>>,
-    sentinel: Option<Sentinel>,
-    exit: Option<Exit>,
-}
-
-impl Running {
-    /// The container's first process, as the caller's pid namespace counts.
-    pub fn pid(&self) -> Pid {
-        self.child.pid
-    }
-
-    /// The same, as a descriptor: readable when the process has ended.
-    pub fn pidfd(&self) -> BorrowedFd<'_> {
-        self.child.pidfd()
-    }
-
-    /// Sends a signal to the container's first process. Content if it has ended.
-    pub fn kill(&self, signal: i32) -> Result<()> {
-        match sys::pidfd_send_signal(self.child.pidfd(), signal) {
-            Ok(()) | Err(Errno::ESRCH) => Ok(()),
-            Err(errno) => Err(Error::os(format!("send signal {signal} to the container"), errno)),
-        }
-    }
-
-    /// Waits for the end. May be called again.
-    pub fn wait(&mut self) -> Result<Exit> {
-        while self.exit.is_none() {
-            self.reap(WaitPidFlag::empty())?;
-        }
-        Ok(self.exit.expect("the loop ends with an exit"))
-    }
-
-    /// How it ended, if it has.
-    pub fn try_wait(&mut self) -> Result<Option<Exit>> {
-        if self.exit.is_none() {
-            self.reap(WaitPidFlag::WNOHANG)?;
-        }
-        Ok(self.exit)
-    }
-
-    fn reap(&mut self, flags: WaitPidFlag) -> Result<()> {
-        match waitpid(self.child.pid, Some(flags)) {
-            Ok(WaitStatus::Exited(_, code)) => self.exit = Some(Exit::Code(code as u8)),
-            Ok(WaitStatus::Signaled(_, signal, _)) => self.exit = Some(Exit::Signal(signal as i32)),
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => return Err(Error::os(format!("waitpid({})", self.child.pid), errno)),
-        }
-        Ok(())
-    }
-
-    /// Gives back what the kernel does not take back by itself. Idempotent.
-    ///
-    /// # Errors
-    /// The first error of any mechanism, after all had their turn.
-    pub fn teardown(&mut self) -> Result<()> {
-        teardown(&mut self.mechanisms)?;
-        if let Some(sentinel) = self.sentinel.take() {
-            sentinel.dismiss();
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if self.exit.is_none() {
-            let _ = self.kill(Signal::SIGKILL as i32);
-            let _ = self.wait();
-        }
-        let _ = self.teardown();
     }
 }

@@ -12,7 +12,7 @@ use nix::unistd::geteuid;
 
 use crate::accounts::accounts;
 use crate::id_map::find_tool;
-use crate::{Container, Error, IdMaps, Namespaces, Proc, Process, flags, sys, userns};
+use crate::{Container, Error, IdMaps, Namespaces, Proc, Process, cli, flags, sys, userns};
 
 /// The oldest kernel that has all that the lessons ask for: overlay for ordinary
 /// users and close_range(2) with close-on-exec are what came last.
@@ -84,8 +84,10 @@ pub fn render(checks: &[Check]) -> String {
 
 /// Prints the checks; 1 if one of them failed, for the exit code.
 pub fn report(checks: &[Check]) -> u8 {
-    print!("{}", render(checks));
-    u8::from(checks.iter().any(|check| check.state == State::Fail))
+    match cli::print(&render(checks)) {
+        Ok(()) => u8::from(checks.iter().any(|check| check.state == State::Fail)),
+        Err(error) => cli::tell_error(&error),
+    }
 }
 
 /// What was found, before anybody has an opinion on it.

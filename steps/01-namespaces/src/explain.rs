@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
+use crate::{Result, cli};
 
 /// Which process asked the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,7 +125,7 @@ pub fn render(step: &Step) -> String {
 
 /// Prints the timeline to standard error while it happens: `run --explain`.
 pub fn print_live() {
-    listen(|step| eprintln!("{}", render(step)));
+    listen(|step| cli::tell(render(step)));
 }
 
 #[cfg(test)]

@@ -14,9 +14,9 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{self, Pid};
 
-use crate::container::Exit;
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::explain::step;
+use crate::running::Exit;
 use crate::sys;
 
 // ANCHOR: become_init
@@ -27,13 +27,10 @@ pub(crate) fn become_init(title: Option<Title>, program: &[OsString]) -> Result<
     all.thread_block().doing(|| "block the signals for init")?;
     // Where the pid namespace is shared, init is not pid 1, and orphans need to be told.
     prctl::set_child_subreaper(true).doing(|| "prctl(PR_SET_CHILD_SUBREAPER)")?;
-    let cloned = step(
-        1,
-        || "fork()  pid 1 stays as init".into(),
-        // Not clone3: Docker's system call filter, under which this may run, refuses it.
-        || sys::fork().doing(|| "fork the program from init"),
-    );
-    match cloned? {
+    // Told before, once: after it there are two to tell, and the other may be the quicker.
+    step(1, || "fork()  pid 1 stays as init".into(), || Ok(()))?;
+    // Not clone3: Docker's system call filter, under which this may run, refuses it.
+    match sys::fork().doing(|| "fork the program from init").map_err(no_more)? {
         None => {
             prctl::set_pdeathsig(Signal::SIGKILL).doing(|| "prctl(PR_SET_PDEATHSIG)")?;
             take_foreground();
@@ -54,6 +51,15 @@ pub(crate) fn become_init(title: Option<Title>, program: &[OsString]) -> Result<
     }
 }
 // ANCHOR_END: become_init
+
+fn no_more(error: Error) -> Error {
+    match error.is(Errno::EAGAIN) {
+        true => {
+            error.hint("the limit of processes is reached; init takes one beside the program's")
+        }
+        false => error,
+    }
+}
 
 /// What `ps` shows of a process: its arguments, which lie on its stack, and behind them
 /// its environment. The init's are the engine's own, and nobody else's business.

@@ -47,8 +47,9 @@ pub trait Mechanism {
     ///
     /// Idempotent, and content with whatever was made, or not made. It may run
     /// in another process, the sentinel, which knows what `before_clone` knew
-    /// and nothing later. Its descriptors all lead to `/dev/null` there: name things
-    /// by their names.
+    /// and nothing later; or, should this process be killed in the middle of that,
+    /// only what it was made with. Its descriptors all lead to `/dev/null` there: name
+    /// things by their names.
     fn teardown(&mut self) -> Result<()> {
         Ok(())
     }

@@ -20,10 +20,11 @@ use nix::sys::signal::{SigSet, SigmaskHow};
 use nix::sys::wait::waitpid;
 use nix::unistd::{self, Pid};
 
-use crate::container::{teardown, without_unwinding};
+use crate::container::without_unwinding;
 use crate::error::{Context, Result};
 use crate::explain;
 use crate::mechanism::Mechanism;
+use crate::running::teardown;
 use crate::sys::{self, Cloned};
 
 const CONTAINER: &[u8] = b"c";

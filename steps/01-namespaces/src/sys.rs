@@ -120,6 +120,22 @@ pub(crate) fn reset_signal_actions() {
     }
 }
 
+/// Has the ends of children told and kept until they are asked for, if that was off. Whoever
+/// started this process may have ignored SIGCHLD, which goes through exec; then the kernel
+/// forgets a child's exit code, see sigaction(2). A handler stays.
+pub(crate) fn expect_children() {
+    // SAFETY: both calls take a valid sigaction, for which all zeroes is SIG_DFL without
+    // flags, or null.
+    unsafe {
+        let mut found: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(libc::SIGCHLD, std::ptr::null(), &raw mut found);
+        if found.sa_sigaction == libc::SIG_IGN {
+            let default: libc::sigaction = std::mem::zeroed();
+            libc::sigaction(libc::SIGCHLD, &raw const default, std::ptr::null_mut());
+        }
+    }
+}
+
 /// Closes every descriptor from `first` on. For a process that will not go back to
 /// anything that owns one.
 pub(crate) fn close_from(first: RawFd) {

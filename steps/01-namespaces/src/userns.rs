@@ -44,6 +44,7 @@ where
     T: Serialize + DeserializeOwned,
 {
     refuse_threads()?;
+    sys::expect_children();
     // What is buffered here must not be written twice.
     let _ = std::io::stdout().flush();
     let maps = IdMaps::standard();

@@ -40,8 +40,19 @@ pub struct Cgroup {
 }
 
 enum Kind {
-    New { name: String, limits: Box<Limits>, devices: DevicePolicy, made: Option<Group> },
+    New { name: String, limits: Box<Limits>, devices: DevicePolicy, state: State },
     Existing(Group),
+}
+
+/// What there is of a new group.
+enum State {
+    /// As far as this process knows, nothing. Should it be the sentinel, and its parent
+    /// have been killed while it made the group, there may be something.
+    Unknown,
+    /// A group that is ours.
+    Made { group: Group, _claim: Option<File> },
+    /// Nothing any more, or nothing at all.
+    Gone,
 }
 
 impl Cgroup {
@@ -52,7 +63,7 @@ impl Cgroup {
     /// error as long as there are no limits.
     pub fn new(name: &str, limits: Limits, devices: DevicePolicy) -> Self {
         let limits = Box::new(limits);
-        Self::of(Kind::New { name: name.into(), limits, devices, made: None })
+        Self::of(Kind::New { name: name.into(), limits, devices, state: State::Unknown })
     }
 
     /// An existing group by its name: for one more process in a container.
@@ -111,17 +122,17 @@ impl Mechanism for Cgroup {
     fn before_clone(&mut self, args: &mut CloneArgs) -> Result<()> {
         let group = match &mut self.kind {
             Kind::Existing(group) => group.clone(),
-            Kind::New { name, limits, devices, made } => {
+            Kind::New { name, limits, devices, state } => {
                 if !limits.is_empty() {
                     limits.check(&Machine::this())?;
                 }
-                let Some(group) = create(name, limits)? else { return Ok(()) };
-                let group = made.insert(group);
+                let Some((group, claim)) = create(name, limits)? else { return Ok(()) };
+                *state = State::Made { group: group.clone(), _claim: claim };
                 group.apply(limits)?;
                 if let Some(rules) = devices.rules() {
-                    allow_devices(group, &rules)?;
+                    allow_devices(&group, &rules)?;
                 }
-                group.clone()
+                group
             }
         };
         self.open_ways_in(&group, args)
@@ -150,15 +161,18 @@ impl Mechanism for Cgroup {
     // ANCHOR: teardown
     fn teardown(&mut self) -> Result<()> {
         self.tasks.clear();
-        if let Kind::New { name, made, .. } = &mut self.kind
-            && let Some(group) = made
-        {
-            // Asked again, a group that is half gone would know nothing any more.
-            self.out_of_memory.set(self.out_of_memory.get().or_else(|| group.out_of_memory()));
-            let call = || format!("rmdir {name} in {} cgroup trees", group.folders().count());
-            step(CHAPTER, call, || group.remove())?;
-            *made = None;
+        let Kind::New { name, limits, state, .. } = &mut self.kind else { return Ok(()) };
+        match state {
+            State::Unknown => remove_if_abandoned(name, limits)?,
+            State::Made { group, .. } => {
+                // Asked again, a group that is half gone would know nothing any more.
+                self.out_of_memory.set(self.out_of_memory.get().or_else(|| group.out_of_memory()));
+                let call = || format!("rmdir {name} in {} cgroup trees", group.folders().count());
+                step(CHAPTER, call, || group.remove())?;
+            }
+            State::Gone => {}
         }
+        *state = State::Gone;
         Ok(())
     }
     // ANCHOR_END: teardown
@@ -173,8 +187,15 @@ fn refused_entry(errno: Errno) -> Error {
     }
 }
 
-/// The group, or `None` where the caller may not have one and needs none.
-fn create(name: &str, limits: &Limits) -> Result<Option<Group>> {
+/// Removes what a parent that was killed has made of the group.
+fn remove_if_abandoned(name: &str, limits: &Limits) -> Result<()> {
+    let mounts = Mounts::of_this_process()?;
+    Group::named(&mounts, name)?.without_idle_cpuset(limits).remove_if_abandoned()
+}
+
+/// The group and the claim to it, or `None` where the caller may not have one and
+/// needs none.
+fn create(name: &str, limits: &Limits) -> Result<Option<(Group, Option<File>)>> {
     let mounts = Mounts::of_this_process()?;
     let group = Group::named(&mounts, name)?.without_idle_cpuset(limits);
     if group.is_nowhere() {
@@ -186,7 +207,7 @@ fn create(name: &str, limits: &Limits) -> Result<Option<Group>> {
     let call = || format!("mkdir {name} in {} cgroup trees", group.folders().count());
     let made = step(CHAPTER, call, || group.create(!limits.is_empty()));
     match made {
-        Ok(()) => Ok(Some(group)),
+        Ok(claim) => Ok(Some((group, claim))),
         Err(error)
             if [Errno::EACCES, Errno::EPERM, Errno::EROFS].iter().any(|no| error.is(*no)) =>
         {
@@ -197,7 +218,7 @@ fn create(name: &str, limits: &Limits) -> Result<Option<Group>> {
 }
 
 /// Without limits the container can do without a group.
-fn without(limits: &Limits, error: Error) -> Result<Option<Group>> {
+fn without<T>(limits: &Limits, error: Error) -> Result<Option<T>> {
     if limits.is_empty() { Ok(None) } else { Err(error) }
 }
 

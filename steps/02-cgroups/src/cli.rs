@@ -16,7 +16,7 @@ use crate::size;
 #[command(next_help_heading = "Limits")]
 pub struct LimitArgs {
     /// Memory limit, page cache included: 64m, 1.5g
-    #[arg(short, long, value_name = "BYTES", value_parser = size::bytes)]
+    #[arg(short, long, value_name = "BYTES", value_parser = size::bytes, allow_negative_numbers = true)]
     pub memory: Option<u64>,
 
     /// Limit of memory and swap together; -1 for no limit on swap [default: twice the memory]
@@ -24,7 +24,7 @@ pub struct LimitArgs {
     pub memory_swap: Option<i64>,
 
     /// Memory that is spared as long as there is enough elsewhere
-    #[arg(long, value_name = "BYTES", value_parser = size::bytes)]
+    #[arg(long, value_name = "BYTES", value_parser = size::bytes, allow_negative_numbers = true)]
     pub memory_reservation: Option<u64>,
 
     /// How readily to swap, 0 to 100 (cgroup v1 only)
@@ -36,11 +36,11 @@ pub struct LimitArgs {
     pub oom_kill_disable: bool,
 
     /// Processors: 0.5, 2
-    #[arg(long, value_name = "NUMBER", value_parser = size::nano_cpus)]
+    #[arg(long, value_name = "NUMBER", value_parser = size::nano_cpus, allow_negative_numbers = true)]
     pub cpus: Option<u64>,
 
     /// Period of the processor quota, in microseconds [default: 100000]
-    #[arg(long, value_name = "MICROSECONDS")]
+    #[arg(long, value_name = "MICROSECONDS", allow_negative_numbers = true)]
     pub cpu_period: Option<u64>,
 
     /// Processor time per period, in microseconds
@@ -48,7 +48,7 @@ pub struct LimitArgs {
     pub cpu_quota: Option<i64>,
 
     /// Share of the processors when they are short; usual is 1024
-    #[arg(short, long, value_name = "SHARES")]
+    #[arg(short, long, value_name = "SHARES", allow_negative_numbers = true)]
     pub cpu_shares: Option<u64>,
 
     /// Processors to run on: 0-2,7
@@ -64,7 +64,7 @@ pub struct LimitArgs {
     pub pids_limit: Option<i64>,
 
     /// Share of the disks when they are busy, 10 to 1000
-    #[arg(long, value_name = "WEIGHT")]
+    #[arg(long, value_name = "WEIGHT", allow_negative_numbers = true)]
     pub blkio_weight: Option<u16>,
 
     /// Most bytes a second to read from a device: /dev/sda:10mb
@@ -206,6 +206,9 @@ mod tests {
             error.lines().next().unwrap_or_default().to_string()
         };
         insta::assert_snapshot!(first_line("-m lots"), @r#"error: invalid value 'lots' for '--memory <BYTES>': "lots" is not a size: write a number and a unit, one of b, k, m, g, t: 64m"#);
+        insta::assert_snapshot!(first_line("-m -1"), @r#"error: invalid value '-1' for '--memory <BYTES>': "-1" is not a size: write a number and a unit, one of b, k, m, g, t: 64m"#);
+        insta::assert_snapshot!(first_line("--cpus -0.5"), @r#"error: invalid value '-0.5' for '--cpus <NUMBER>': "-0.5" is not a number of processors: 0.5, 2"#);
+        insta::assert_snapshot!(first_line("-c -1"), @"error: invalid value '-1' for '--cpu-shares <SHARES>': invalid digit found in string");
         insta::assert_snapshot!(first_line("--cpus 1.0000000001"), @r#"error: invalid value '1.0000000001' for '--cpus <NUMBER>': "1.0000000001" is too precise: a processor is divided into billionths, nine decimals"#);
         insta::assert_snapshot!(first_line("--device-read-bps /dev/null:1mb"), @"/dev/null is no block device");
         insta::assert_snapshot!(first_line("--device-read-bps /dev/sda"), @r#"error: invalid value '/dev/sda' for '--device-read-bps <DEVICE:BYTES>': "/dev/sda" is no rate of a device: write it like /dev/sda:10mb"#);

@@ -1,8 +1,8 @@
 //! One control group that exists, or is about to: a folder in each tree.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::ErrorKind;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use namespaces::explain::step;
@@ -13,6 +13,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkdir};
 use serde::{Deserialize, Serialize};
 
+use crate::claim::{claim, create_claimed, in_use};
 use crate::hierarchy::{Mounts, Tree};
 use crate::limits::{Limits, Machine};
 use crate::plan::{self, Write};
@@ -65,10 +66,9 @@ impl Group {
     /// # Errors
     /// A name that leads out of there.
     pub(crate) fn named(mounts: &Mounts, name: &str) -> Result<Self> {
-        let name = Path::new(name.trim_matches('/'));
-        let mut parts = name.components();
-        if name.as_os_str().is_empty() || !parts.all(|part| matches!(part, Component::Normal(_))) {
-            return Err(Error::new(format!("{:?} is no name for a cgroup", name.display()))
+        let name = name.trim_matches('/');
+        if name.split('/').any(|part| matches!(part, "" | "." | "..")) {
+            return Err(Error::new(format!("{name:?} is no name for a cgroup"))
                 .hint("it must be a path without . and .."));
         }
         let root = crate::is_real_root();
@@ -173,21 +173,27 @@ impl Group {
     }
 
     /// Makes the folders, all or none. `limits` says whether there will be limits,
-    /// for which processes that stand in the way are moved.
-    pub(crate) fn create(&self, limits: bool) -> Result<()> {
-        for (n, folder) in self.folders().enumerate() {
+    /// for which processes that stand in the way are moved. The group is the caller's
+    /// as long as what comes back is open.
+    pub(crate) fn create(&self, limits: bool) -> Result<Option<File>> {
+        let mut claim = None;
+        for (n, folder) in self.claimed_first().enumerate() {
             let give = |path: &Path| match folder.v2 {
                 true => v2::give_controllers(path, limits),
                 false => Ok(()),
             };
-            if let Err(error) = create_folder(folder, &give) {
-                let _ = self.folders().take(n).try_for_each(Folder::remove);
+            let made = match n {
+                0 => create_claimed(folder, &give).map(|made| claim = Some(made)),
+                _ => create_folder(folder, &give),
+            };
+            if let Err(error) = made {
+                let _ = self.claimed_first().take(n).try_for_each(Folder::remove);
                 // This one may be another container's, but not what is empty above it.
                 folder.remove_empty_above();
                 return Err(error);
             }
         }
-        Ok(())
+        Ok(claim)
     }
 
     /// Sets the limits that are given and leaves the others as they are.
@@ -246,6 +252,16 @@ impl Group {
         }
     }
 
+    /// True from a freeze that was asked for until the thaw.
+    pub fn is_frozen(&self) -> bool {
+        let read = |path: PathBuf| fs::read_to_string(path).unwrap_or_default();
+        match self.freezer() {
+            Ok(Freezer::V2(path)) => read(path.join("cgroup.freeze")).trim() == "1",
+            Ok(Freezer::V1(path)) => read(path.join("freezer.state")).trim() != "THAWED",
+            Err(_) => false,
+        }
+    }
+
     /// That of v2 where there is one, which needs no controller (since Linux 5.2).
     fn freezer(&self) -> Result<Freezer<'_>> {
         let v2 = self.in_v2().filter(|path| path.join("cgroup.freeze").exists());
@@ -279,10 +295,13 @@ impl Group {
         let deadline = Instant::now() + PATIENCE;
         let mut pause = Duration::from_micros(100);
         loop {
-            // Everyone gets a turn, then the first error counts.
-            // Somebody may have asked for a cpuset since.
-            let folders = self.cpuset.iter().chain(self.folders().rev());
-            let removed = folders.map(Folder::remove).fold(Ok(()), Result::and);
+            // Everyone gets a turn, then the first error counts. Somebody may have asked for
+            // a cpuset since. With the last one goes the claim to the name, and the list of
+            // processes by which those that are left are found.
+            let others = self.cpuset.iter().chain(self.claimed_first().skip(1));
+            let removed = others.map(Folder::remove).fold(Ok(()), Result::and);
+            let removed =
+                removed.and_then(|()| self.claimed_first().take(1).try_for_each(Folder::remove));
             match removed {
                 Err(error) if error.is(Errno::EBUSY) && Instant::now() < deadline => {
                     self.kill()?;
@@ -312,7 +331,7 @@ impl Folder {
     }
 
     /// True for a v1 tree in which there is nothing but cpusets.
-    fn is_for_cpusets_alone(&self) -> bool {
+    pub(crate) fn is_for_cpusets_alone(&self) -> bool {
         self.is_v1_cpuset() && self.controllers.len() == 1
     }
 
@@ -324,7 +343,7 @@ impl Folder {
         Ok(())
     }
 
-    fn remove_empty_above(&self) {
+    pub(crate) fn remove_empty_above(&self) {
         let above = self.path.ancestors().skip(1).take_while(|path| *path != self.base);
         for path in above {
             // Another container may be in it, or come this very moment.
@@ -357,7 +376,7 @@ fn children(path: &Path) -> Vec<PathBuf> {
 }
 
 /// The processes of a group and of those below it.
-fn pids_below(path: &Path) -> Result<Vec<Pid>> {
+pub(crate) fn pids_below(path: &Path) -> Result<Vec<Pid>> {
     let file = path.join("cgroup.procs");
     let text = fs::read_to_string(&file).doing(|| format!("read {}", file.display()))?;
     let mut pids: Vec<Pid> =
@@ -369,7 +388,7 @@ fn pids_below(path: &Path) -> Result<Vec<Pid>> {
 }
 
 /// mkdir(2) of the folders from the base down, each told what it needs.
-fn create_folder(folder: &Folder, give: &dyn Fn(&Path) -> Result<()>) -> Result<()> {
+pub(crate) fn create_folder(folder: &Folder, give: &dyn Fn(&Path) -> Result<()>) -> Result<()> {
     // The last container of the group above may just be taking that with it.
     for _ in 0..100 {
         match walk_down(folder, give) {
@@ -402,11 +421,15 @@ fn walk_down(folder: &Folder, give: &dyn Fn(&Path) -> Result<()>) -> Result<()> 
 
 /// A folder of that name is left from a container that ended badly; or it is not.
 fn take_over(path: &Path) -> Result<()> {
+    let _claim = claim(path)?;
     if !pids_below(path)?.is_empty() {
-        return Err(Error::new(format!("the cgroup {} is in use", path.display())));
+        return Err(in_use(path));
     }
     remove_tree(path)?;
-    mkdir(path, FOLDER_MODE).doing(|| format!("mkdir {}", path.display()))
+    match mkdir(path, FOLDER_MODE) {
+        Err(Errno::EEXIST) => Err(in_use(path)),
+        made => made.doing(|| format!("mkdir {}", path.display())),
+    }
 }
 
 // ANCHOR: write_file
@@ -453,6 +476,7 @@ fn missing(write: &Write) -> Error {
     let file = write.choices[0].0;
     Error::new(format!("set {file}")).hint(match file {
         "memory.swappiness" => "only cgroup v1 has it".into(),
+        "io.bfq.weight" | "blkio.weight" => "this kernel does not share disks by weight".into(),
         "memory.swap.max" | "memory.memsw.limit_in_bytes" => {
             "this kernel does not count swap; boot it with swapaccount=1".into()
         }

@@ -9,6 +9,7 @@
 
 mod bpf;
 mod cgroup;
+mod claim;
 pub mod cli;
 mod devices;
 pub mod doctor;

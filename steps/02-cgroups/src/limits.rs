@@ -215,7 +215,7 @@ impl Limits {
 /// Every number that is asked for must be there.
 fn check_set(what: &str, asked: &Option<String>, available: &[u32]) -> Result<()> {
     let Some(asked) = asked else { return Ok(()) };
-    match list(asked) {
+    match list(asked).filter(|numbers| asked.is_empty() || !numbers.is_empty()) {
         None => wrong(format!("{asked:?} as a list of {what}"), "write it like 0-2,7"),
         Some(numbers) if numbers.iter().all(|number| available.contains(number)) => Ok(()),
         Some(_) => {
@@ -298,6 +298,8 @@ mod tests {
             @"the processors 0,5 are not available: this machine has 0,1");
         insta::assert_snapshot!(refusal(Limits { cpuset_cpus: Some("x".into()), ..Limits::default() }),
             @r#""x" as a list of processors: write it like 0-2,7"#);
+        insta::assert_snapshot!(refusal(Limits { cpuset_cpus: Some(",".into()), ..Limits::default() }),
+            @r#""," as a list of processors: write it like 0-2,7"#);
         insta::assert_snapshot!(refusal(Limits { cpu_shares: Some(1), ..Limits::default() }),
             @"1 processor shares: from 2 to 262144, usual is 1024");
     }

@@ -5,9 +5,15 @@ use std::ffi::OsString;
 use cgroups::cli::LimitArgs;
 use cgroups::size::human;
 use cgroups::{Cgroup, Group, Stats, doctor};
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand};
-use namespaces::cli::{Defaults, ProcessArgs, RunArgs};
+use namespaces::cli::{self, Defaults, ProcessArgs, RunArgs};
 use namespaces::{Container, Error, Join, Proc, Result, explain};
+
+/// Without a name, the group would be that of all containers.
+fn a_name() -> NonEmptyStringValueParser {
+    NonEmptyStringValueParser::new()
+}
 
 /// Programs that get only their share
 #[derive(Parser)]
@@ -50,7 +56,7 @@ struct Run {
     #[command(flatten)]
     limits: LimitArgs,
     /// The container's name, by which the other commands find it
-    #[arg(long, default_value_t = std::process::id().to_string())]
+    #[arg(long, default_value_t = std::process::id().to_string(), value_parser = a_name())]
     name: String,
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM")]
@@ -73,6 +79,7 @@ struct Update {
     #[command(flatten)]
     limits: LimitArgs,
     /// The container's name
+    #[arg(value_parser = a_name())]
     name: String,
 }
 
@@ -82,12 +89,13 @@ struct Which {
     #[arg(long, value_name = "PATH", default_value = "coracle")]
     cgroup_parent: String,
     /// The container's name
+    #[arg(value_parser = a_name())]
     name: String,
 }
 
 fn main() {
-    let cli: Cli = namespaces::cli::parse();
-    namespaces::cli::exit_with(match cli.command {
+    let cli: Cli = cli::parse();
+    cli::exit_with(match cli.command {
         Command::Run(run) => run.act(),
         Command::Exec(exec) => exec.act(),
         Command::Update(update) => update.act(),
@@ -113,7 +121,7 @@ impl Run {
         let container = Container::new(process).with(namespaces).with(cgroup).with_some(proc);
         let code = finish(container, &args.process)?;
         if let Some(out_of_memory) = out_of_memory.take() {
-            eprintln!("cgroups: {}", out_of_memory.told(code));
+            cli::tell(format_args!("cgroups: {}", out_of_memory.told(code)));
         }
         Ok(code)
     }
@@ -127,6 +135,10 @@ impl Exec {
         let group = self.which.group()?;
         let empty = || Error::new(format!("the container {} has ended", self.which.name));
         let first = *group.pids()?.first().ok_or_else(empty)?;
+        if group.is_frozen() {
+            let error = Error::new(format!("the container {} is paused", self.which.name));
+            return Err(error.hint("its new process would stand still too; unpause it first"));
+        }
         let container = Container::new(process).with(Join::pid(first)?).with(Cgroup::enter(group));
         finish(container, &self.args)
     }
@@ -152,7 +164,7 @@ fn finish(container: Container, args: &ProcessArgs) -> Result<u8> {
     }
     let (terminal, console) = args.terminal()?.unzip();
     let container = container.with_some(terminal).with_some(args.user(&Defaults::default()));
-    namespaces::cli::run_to_end(container, console, args.interactive)
+    cli::run_to_end(container, console, args.interactive)
 }
 
 fn done(result: Result<()>) -> Result<u8> {
@@ -161,11 +173,11 @@ fn done(result: Result<()>) -> Result<u8> {
 
 fn print_stats(group: &Group, json: bool) -> Result<u8> {
     let stats = group.stats();
-    match json {
-        true => println!("{}", serde_json::to_string(&stats).expect("stats are plain data")),
-        false => print!("{}", told(&stats)),
-    }
-    Ok(0)
+    let text = match json {
+        true => serde_json::to_string(&stats).expect("stats are plain data") + "\n",
+        false => told(&stats),
+    };
+    done(cli::print(&text))
 }
 
 fn told(stats: &Stats) -> String {

@@ -18,8 +18,11 @@ fn main() {
         test("kill_gets_every_process", &[Needs::Root], kill),
         test("v1_kills_without_cgroup_kill", &[Needs::Root, Needs::CgroupV1], kill_v1),
         test("stats_count_what_is_used", &[Needs::Root], stats),
+        test("nothing_is_left_where_the_hosts_pids_are_shared", &[Needs::Root], shared_pids),
         test("nothing_is_left_after_a_failed_start", &[Needs::Root], failed_start),
         test("nothing_is_left_after_kill_9", &[Needs::Root], kill_9),
+        test("nothing_is_left_whenever_it_is_killed", &[Needs::Root], kill_9_early),
+        test("a_name_is_one_containers", &[Needs::Root], one_name),
         test("nothing_is_left_when_a_frozen_one_is_killed", &[Needs::Root], kill_9_frozen),
         test("groups_made_inside_go_too", &[Needs::Root, Needs::CgroupV2], nested),
         test("a_name_cannot_lead_out", &[Needs::Root], names),
@@ -66,6 +69,9 @@ fn freeze() {
     let used = || lab.stats().cpu.total;
     lab.ask("pause", &["box"]);
     let before = used();
+    let ran = Ran::from(lab.command("exec", &["box", "true"]).output().expect("exec"));
+    assert_eq!(ran.code, 125, "it would wait for ever");
+    assert!(ran.err.contains("the container box is paused"), "{}", ran.err);
     std::thread::sleep(Duration::from_millis(300));
     assert_eq!(used(), before, "it used processor time while frozen");
     lab.ask("unpause", &["box"]);
@@ -105,6 +111,15 @@ fn stats() {
     assert!(told.contains("of 64 MiB") && told.contains("pids    2 of 9"), "{told}");
 }
 
+fn shared_pids() {
+    let lab = Lab::new();
+    let script = "sleep 4711 & (sleep 4711 & sleep 4711) & exit 3";
+    for _ in 0..5 {
+        let ran = lab.run(&["--pid", "host", "sh", "-c", script]);
+        assert_eq!((ran.code, ran.err.as_str()), (3, ""));
+    }
+}
+
 fn failed_start() {
     let ran = Lab::new().run(&["-m", "64m", "/no/such/program"]);
     assert_eq!(ran.code, 127, "{}", ran.err);
@@ -117,6 +132,34 @@ fn kill_9() {
     let mut running = lab.start(&["-m", "64m", "sh", "-c", "echo; sleep 100 & sleep 100"]);
     running.child.kill().expect("kill -9");
     running.end();
+}
+
+fn kill_9_early() {
+    let lab = Lab::new();
+    for step in 0..24 {
+        let mut command = lab.command("run", &["-m", "64m", "sleep", "100"]);
+        let mut child = command.stderr(Stdio::null()).spawn().expect("start");
+        std::thread::sleep(Duration::from_micros(500 * step));
+        child.kill().expect("kill -9");
+        child.wait().expect("wait");
+        lab.assert_nothing_left();
+    }
+}
+
+fn one_name() {
+    let lab = Lab::new();
+    let start = |_| {
+        let mut command = lab.command("run", &["--name", "box", "sleep", "3"]);
+        command.stderr(Stdio::piped()).spawn().expect("start")
+    };
+    let children: Vec<_> = (0..8).map(start).collect();
+    let ended = children.into_iter().map(|child| child.wait_with_output().expect("wait"));
+    let (good, refused): (Vec<_>, Vec<_>) = ended.partition(|output| output.status.success());
+    let told: Vec<_> =
+        refused.iter().map(|output| String::from_utf8_lossy(&output.stderr)).collect();
+    assert_eq!(good.len(), 1, "{told:?}");
+    assert!(told.iter().all(|told| told.trim_end().ends_with("box is in use")), "{told:?}");
+    lab.assert_nothing_left();
 }
 
 fn kill_9_frozen() {
@@ -137,11 +180,22 @@ fn nested() {
 }
 
 fn names() {
-    for name in ["..", "../../elsewhere", "a/../../b"] {
+    for name in ["..", ".", "../../elsewhere", "a/../../b", "a/./b", "a//b"] {
         let ran = Lab::new().run(&["--name", name, "true"]);
         assert_eq!(ran.code, 125, "{name}");
         assert!(ran.err.contains("is no name for a cgroup"), "{}", ran.err);
     }
+    let lab = Lab::new();
+    let mut running = lab.start(&["sh", "-c", "echo; sleep 100"]);
+    // As a script says it whose variable is not set: not all containers.
+    for verb in ["kill", "pause", "stats"] {
+        let ran = Ran::from(lab.command(verb, &[""]).output().expect("run"));
+        assert_eq!(ran.code, 125, "{verb}");
+        assert!(ran.err.contains("a value is required for '<NAME>'"), "{}", ran.err);
+    }
+    assert!(running.child.try_wait().expect("wait").is_none(), "it was not meant");
+    lab.ask("kill", &["box"]);
+    running.end();
 }
 
 fn many() {

@@ -89,7 +89,9 @@ fn mount_filesystem(root: &Root, filesystem: &Filesystem) -> Result<()> {
     let doing = || format!("mount {kind} on {}", destination.display());
     let mount = match (new_filesystem(kind, options, *flags), or_bind) {
         (Err(error), Some(path)) if error.is(Errno::EPERM) => {
-            let tree = sys::open_tree(AT_FDCWD, *path, true).doing(doing)?;
+            let tree = sys::open_tree(AT_FDCWD, *path, true).doing(doing).map_err(|error| {
+                error.hint(format!("the host's is to be shown, and is not at {path}"))
+            })?;
             sys::mount_setattr(tree.as_fd(), flags.bits(), libc::MS_PRIVATE, true).doing(doing)?;
             tree
         }

@@ -137,8 +137,15 @@ impl Walk {
             }
             None => ChangeKind::Added,
             // A directory comes up when something below it changes.
-            Some((old, _)) if found.len() == at && is_same(&old, &new) => return Ok(()),
-            Some(_) => ChangeKind::Changed,
+            Some((old, layers)) => {
+                let same = found.len() == at
+                    && is_same(&old, &new)
+                    && capability(layers[0], path, &old)? == capability(&self.upper, path, &new)?;
+                if same {
+                    return Ok(());
+                }
+                ChangeKind::Changed
+            }
         };
         found.insert(at, Change { path: path.to_owned(), kind });
         Ok(())
@@ -197,6 +204,15 @@ fn is_same(old: &FileStat, new: &FileStat) -> bool {
     what(old) == what(new) && (is_dir || content(old) == content(new))
 }
 // ANCHOR_END: is_same
+
+/// What a program may do beyond its user: setcap(8) changes nothing else of a file.
+fn capability(layer: &Root, path: &Path, stat: &FileStat) -> nix::Result<Option<Vec<u8>>> {
+    if stat.st_mode & SFlag::S_IFMT.bits() != SFlag::S_IFREG.bits() {
+        return Ok(None);
+    }
+    let file = layer.resolve(path)?;
+    sys::getxattr(&magic_link(file.as_fd()), c"security.capability", true)
+}
 
 // ANCHOR: is_whiteout
 fn is_whiteout(layer: &Root, path: &Path, stat: &FileStat) -> nix::Result<bool> {

@@ -10,7 +10,7 @@ use namespaces::cli::RunArgs;
 use namespaces::{Context, Error, Result};
 use nix::sys::stat::{major, minor};
 
-use crate::{Device, Rootfs, shm};
+use crate::{Device, Mount, Rootfs, shm};
 
 /// The flags of `run` up to this lesson.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -38,6 +38,19 @@ impl Args {
         };
         Ok(Cgroup::new(&name, self.limits.limits()?, devices))
     }
+
+    /// Sets `root` up as the flags say.
+    ///
+    /// # Errors
+    /// A device that is not there, or is none.
+    pub fn apply(&self, root: &mut Rootfs) -> Result<()> {
+        self.root.apply(root)?;
+        // POSIX shared memory is files, which no ipc namespace keeps apart or joins.
+        if self.run.ipc.as_deref() == Some("host") {
+            root.add_mount(Mount::bind("/dev/shm", "/dev/shm"));
+        }
+        Ok(())
+    }
 }
 
 /// What a container stands on, whatever its layers come from.
@@ -49,7 +62,7 @@ pub struct RootArgs {
     pub read_only: bool,
 
     /// Size of /dev/shm: 64m, 1g [default: 64m]
-    #[arg(long, value_name = "BYTES", value_parser = cgroups::size::bytes)]
+    #[arg(long, value_name = "BYTES", value_parser = cgroups::size::bytes, allow_negative_numbers = true)]
     pub shm_size: Option<u64>,
 
     /// Show a device of the host in the container
@@ -68,7 +81,8 @@ impl RootArgs {
     /// A device that is not there, or is none.
     pub fn apply(&self, root: &mut Rootfs) -> Result<()> {
         root.read_only = self.read_only;
-        if let Some(bytes) = self.shm_size {
+        // To tmpfs, 0 is no limit; to Docker, it is no answer.
+        if let Some(bytes) = self.shm_size.filter(|bytes| *bytes > 0) {
             let shared = Path::new("/dev/shm");
             let found = root.mounts.iter_mut().filter(|mount| mount.destination == shared);
             found.for_each(|mount| *mount = shm(&bytes.to_string()));

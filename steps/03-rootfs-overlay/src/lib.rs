@@ -19,6 +19,7 @@ mod plan;
 mod root;
 mod scratch;
 mod sys;
+mod workdir;
 
 use std::fs::DirBuilder;
 use std::os::fd::OwnedFd;
@@ -38,6 +39,7 @@ pub use mount::{
 pub use plan::{Bind, Facts, Filesystem, Op, plan};
 pub use root::Root;
 pub use scratch::Scratch;
+pub use workdir::WorkingDirectory;
 
 /// The chapter that explains what this crate asks of the kernel.
 const CHAPTER: u8 = 3;

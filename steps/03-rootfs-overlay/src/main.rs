@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use namespaces::cli::{self, Defaults};
 use namespaces::{Container, Result, doctor, explain, userns};
 use rootfs::cli::Args;
-use rootfs::{DevConsole, Rootfs, Scratch, Upper};
+use rootfs::{DevConsole, Rootfs, Scratch, Upper, WorkingDirectory};
 
 /// A container that stands on its own, layered, root
 #[derive(Parser)]
@@ -31,9 +31,12 @@ enum Command {
 struct Run {
     #[command(flatten)]
     args: Args,
-    /// A directory to stand on; more than once: layers, the bottom one first
+    /// A directory to stand on, which is not changed; more than once: layers, the bottom one first
     #[arg(long = "rootfs", value_name = "DIR", required = true)]
     layers: Vec<PathBuf>,
+    /// Put what lives as long as the container below DIR [default: $TMPDIR, or /tmp]
+    #[arg(long = "root", value_name = "DIR")]
+    parent: Option<PathBuf>,
     /// Keep the changes in DIR, and find them there the next time
     #[arg(long, value_name = "DIR")]
     upper: Option<PathBuf>,
@@ -68,9 +71,10 @@ impl Run {
         }
         let name = std::process::id().to_string();
         let defaults = Defaults { hostname: name.clone(), ..Defaults::default() };
-        let scratch = Scratch::below(&std::env::temp_dir());
+        let scratch = Scratch::below(&self.parent.clone().unwrap_or_else(std::env::temp_dir));
         let root = self.root(&scratch)?;
         let process = self.args.run.process(self.program, &defaults)?;
+        let workdir = WorkingDirectory(process.cwd.clone());
         let cgroup = self.args.cgroup(&name)?;
         let out_of_memory = cgroup.out_of_memory();
         let (terminal, console) = process_args.terminal()?.unzip();
@@ -83,13 +87,14 @@ impl Run {
             .with(self.args.run.namespaces(&defaults)?)
             .with(cgroup)
             .with(root)
+            .with(workdir)
             .with_some(terminal)
             .with_some(dev_console)
             .with_some(process_args.user(&defaults));
         let code = cli::run_to_end(container, console, process_args.interactive)?;
         // ANCHOR_END: run
         if let Some(out_of_memory) = out_of_memory.take() {
-            eprintln!("rootfs: {}", out_of_memory.told(code));
+            cli::tell(format_args!("rootfs: {}", out_of_memory.told(code)));
         }
         Ok(code)
     }
@@ -101,20 +106,18 @@ impl Run {
         };
         let mut root = Rootfs::new(self.layers.clone(), Some(upper), scratch.target());
         root.volatile = self.upper.is_none();
-        self.args.root.apply(&mut root)?;
+        self.args.apply(&mut root)?;
         Ok(root)
     }
 }
 
 impl Changes {
     fn act(self) -> Result<u8> {
-        let upper = Upper::below(&self.upper)?.upper;
+        let upper = self.upper.join("upper");
         let compare = || rootfs::changes(&self.layers, &upper);
         // The files of the container's users can only be read where their ids count.
         let changes = if userns::needed() { userns::run_in(compare) } else { compare() };
-        for change in changes? {
-            println!("{change}");
-        }
-        Ok(0)
+        let lines: String = changes?.iter().map(|change| format!("{change}\n")).collect();
+        cli::print(&lines).map(|()| 0)
     }
 }

@@ -17,6 +17,8 @@ const MAX_LAYERS: usize = 500;
 pub struct Facts {
     /// It is root in a user namespace only: it can mount, but not make devices.
     pub user_namespace: bool,
+    /// It shares its processes with whoever mounted the /proc that it sees.
+    pub shares_pids: bool,
     /// The group tty (5) exists there.
     pub tty_group: bool,
     /// What /sys/fs/cgroup of the container is to show.
@@ -29,10 +31,19 @@ impl Facts {
         let map = |of| fs::read_to_string(format!("/proc/self/{of}_map")).unwrap_or_default();
         Facts {
             user_namespace: !maps_everything(&map("uid")),
+            shares_pids: shares_pids(),
             tty_group: maps_id(&map("gid"), 5),
             cgroups: View::detect(),
         }
     }
+}
+
+/// /proc shows the pids that a process has from the namespace that it was mounted in down
+/// to the process's own: only one, if that is the same.
+fn shares_pids() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let pids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    pids.is_some_and(|pids| pids.split_whitespace().count() == 1)
 }
 
 /// The first user namespace maps all ids to themselves: user_namespaces(7).
@@ -219,7 +230,7 @@ fn mount_ops(taken: Option<usize>, mount: &Mount, facts: &Facts) -> Vec<Op> {
         }
         Kind::Cgroup => return cgroupfs::plan(mount, &facts.cgroups),
         Kind::Tmpfs => ("tmpfs", mount.destination == Path::new("/dev"), None),
-        Kind::Proc => ("proc", true, None),
+        Kind::Proc => ("proc", true, facts.shares_pids.then_some("/proc")),
         Kind::Sysfs => ("sysfs", true, Some("/sys")),
         Kind::Mqueue => ("mqueue", true, Some("/dev/mqueue")),
         Kind::Devpts => ("devpts", true, None),

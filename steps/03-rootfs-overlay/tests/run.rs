@@ -16,7 +16,9 @@ type Claim = (&'static str, fn(&Place));
 fn main() {
     let root = [Needs::Root, Needs::Overlay, Needs::Program("busybox")];
     let user = [Needs::User, Needs::Subids, Needs::UserNamespaces, Needs::Program("busybox")];
-    let for_both: [Claim; 10] = [
+    let for_both: [Claim; 12] = [
+        ("a_working_directory_that_is_missing_is_made", a_missing_workdir_is_made),
+        ("shared_processes_are_seen", shared_processes_are_seen),
         ("the_top_layer_wins", the_top_layer_wins),
         ("changes_are_kept_apart_and_told", changes_are_kept_apart_and_told),
         ("two_hundred_layers_are_one_root", two_hundred_layers_are_one_root),
@@ -34,7 +36,12 @@ fn main() {
         let name = format!("{name}_as_an_ordinary_user");
         tests.push(testkit::test(&name, &user, move || act(&Place::new(testkit::user()))));
     }
-    let only_root: [Claim; 2] = [
+    let setfattr = [Needs::Root, Needs::Program("setfattr")];
+    tests.push(testkit::test("a_capability_of_a_program_is_a_change", &setfattr, || {
+        a_capability_is_a_change(&Place::new(None))
+    }));
+    let only_root: [Claim; 3] = [
+        ("shared_ipc_is_shared_memory_too", shared_ipc_is_shared_memory_too),
         ("upper_on_overlayfs_is_explained", upper_on_overlayfs_is_explained),
         ("the_timeline_tells_the_mounts", the_timeline_tells_the_mounts),
     ];
@@ -172,6 +179,11 @@ fn changes_are_kept_apart_and_told(place: &Place) {
         D /whole/a\nD /whole/b\nA /whole/new\n";
     assert_eq!(told, expected);
 
+    // Where there are none, none are made.
+    let nothing = place.binary().arg("changes").arg(place.path("nothing")).output().unwrap();
+    assert_eq!(nothing.status.code(), Some(125));
+    assert!(!place.path("nothing").exists());
+
     // The next start finds them.
     let again = place.shell(&[&layer], &flags, "cat /changed; ls /whole /d");
     assert_eq!(again, "2\n/d:\nkept\n\n/whole:\nnew\n");
@@ -194,6 +206,8 @@ fn dev_is_the_containers_own(place: &Place) {
     let expected = "core\nfd\nfull\nmqueue\nnull\nptmx\npts\nrandom\nshm\nstderr\nstdin\nstdout\ntty\nurandom\n\
         zero\n3\npts/ptmx\nptmx\nx\n1777\n666\n666\n";
     assert_eq!(place.shell(&[], &[], script), expected);
+    let size = "df -k /dev/shm | tail -1 | tr -s ' ' | cut -d' ' -f2";
+    assert_eq!(place.shell(&[], &["--shm-size", "0"], size), "65536\n");
     let device = place.shell(
         &[],
         &["--device", "/dev/null:/dev/deep/null", "--shm-size", "1m"],
@@ -258,6 +272,39 @@ fn links_in_the_image_cannot_redirect(place: &Place) {
     }
 }
 
+fn a_missing_workdir_is_made(place: &Place) {
+    let busybox = busybox_rootfs();
+    let layer = place.layer("layer", &[("file", "")]);
+    symlink("../../made", layer.join("link")).unwrap();
+    let script = "pwd; stat -c '%a %u' .";
+    let told = place.shell(&[&layer], &["-w", "/new/deep"], script);
+    assert_eq!(told, "/new/deep\n755 0\n");
+    // Made by root, whoever works there; and in the container, wherever a link leads.
+    let told = place.shell(&[&layer], &["-w", "/link/x", "-u", "1"], script);
+    assert_eq!(told, "/made/x\n755 0\n");
+    for (flags, dir, answer) in [
+        ("--read-only", "/new", "make the working directory /new: Read-only file system"),
+        ("--init", "/file", "change to the working directory /file: Not a directory"),
+    ] {
+        let output = place.run(&[&busybox, &layer], &[flags, "-w", dir, "true"]);
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(told, format!("rootfs: {answer}\n"));
+    }
+}
+
+fn shared_processes_are_seen(place: &Place) {
+    let pid = std::process::id();
+    let look = format!(
+        "test -d /proc/{pid} && echo seen; test -d /proc/sys && echo x >/proc/sys/kernel/hostname"
+    );
+    let busybox = busybox_rootfs();
+    let output = place.run(&[&busybox], &["--pid", "host", "sh", "-c", &look]);
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "seen\n");
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("Read-only file system"), "{told}");
+    assert_eq!(place.shell(&[], &[], "cd /proc; echo [0-9]*"), "1\n");
+}
+
 fn bad_input_is_one_sentence(place: &Place) {
     let busybox = busybox_rootfs();
     let first = |output: Output| {
@@ -286,6 +333,33 @@ fn bad_input_is_one_sentence(place: &Place) {
         "125 rootfs: find a place to mount on at /proc in the container: Not a directory: \
          are you trying to mount a directory onto a file?"
     );
+}
+
+fn a_capability_is_a_change(place: &Place) {
+    let files = [("tool", "#!"), ("other", "#!")];
+    let upper = place.layer("kept/upper", &files);
+    // As overlayfs copies up: with the time.
+    let cp = Command::new("cp").arg("-a").args([&upper, &place.path("layer")]).status();
+    assert!(cp.unwrap().success());
+    // cap_net_raw+ep; see capabilities(7) and the kernel's struct vfs_cap_data.
+    let net_raw = "0x0100000200200000000000000000000000000000";
+    let mut set = Command::new("setfattr");
+    set.args(["-n", "security.capability", "-v", net_raw]).arg(upper.join("tool"));
+    assert!(set.status().unwrap().success());
+    let mut changes = place.binary();
+    changes.arg("changes").arg("--rootfs").args([place.path("layer"), place.path("kept")]);
+    let told = changes.output().unwrap();
+    assert_eq!(String::from_utf8(told.stdout).unwrap(), "C /tool\n");
+}
+
+fn shared_ipc_is_shared_memory_too(place: &Place) {
+    let name = place.dir.path().file_name().unwrap().to_str().unwrap();
+    let shared = Path::new("/dev/shm").join(name);
+    fs::write(&shared, "host").unwrap();
+    let read = format!("cat /dev/shm/{name} 2>/dev/null || echo none");
+    let (own, host) = (place.shell(&[], &[], &read), place.shell(&[], &["--ipc", "host"], &read));
+    fs::remove_file(&shared).unwrap();
+    assert_eq!((own.as_str(), host.as_str()), ("none\n", "host"));
 }
 
 fn upper_on_overlayfs_is_explained(place: &Place) {
@@ -323,6 +397,16 @@ fn nothing_is_left_after_kill_9(place: &Place) {
     child.wait().unwrap();
     let gone = || fs::read_dir(place.path("tmp")).unwrap().next().is_none();
     assert!(testkit::wait_until(Duration::from_secs(5), gone), "the scratch directory stays");
+
+    // And at any moment before.
+    for step in 0..24 {
+        let mut child = place.command(&[&busybox], &["sleep", "1000"]).spawn().unwrap();
+        std::thread::sleep(Duration::from_micros(700 * step));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(testkit::wait_until(Duration::from_secs(5), gone), "killed after {step} steps");
+    }
+    place.assert_clean();
 }
 
 fn the_timeline_tells_the_mounts(place: &Place) {

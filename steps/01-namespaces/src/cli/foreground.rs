@@ -49,15 +49,16 @@ pub fn run_to_end(
     Ok(exit.code())
 }
 
-/// The signals that are passed on. Those of job control stay ours, unless there
-/// is a terminal to leave and to come back to.
+/// The signals that are passed on: all, realtime ones too, but those that are about this
+/// process, its children and its faults. Those of job control stay ours, unless there is
+/// a terminal to leave and to come back to.
 fn block_signals(with_terminal: bool) -> Result<SignalFd> {
     use Signal::*;
-    let passed_on = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM];
-    let mut set = SigSet::from_iter(passed_on);
-    if with_terminal {
-        set.extend([SIGWINCH, SIGTSTP, SIGCONT]);
-    }
+    let faults = [SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP];
+    let ours = [SIGCHLD, SIGPIPE, SIGTTIN, SIGTTOU].into_iter().chain(faults);
+    let job_control = [SIGTSTP, SIGCONT].into_iter().filter(|_| !with_terminal);
+    let mut set = SigSet::all();
+    ours.chain(job_control).for_each(|signal| set.remove(signal));
     set.thread_block().doing(|| "block the signals to pass on")?;
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
     SignalFd::with_flags(&set, flags).doing(|| "signalfd()")
@@ -119,7 +120,8 @@ impl Foreground<'_> {
             (libc::SIGWINCH, Some(session)) => session.resize(),
             (libc::SIGTSTP, Some(session)) => session.step_aside(),
             (libc::SIGCONT, Some(session)) => session.come_back(),
-            (libc::SIGWINCH | libc::SIGTSTP | libc::SIGCONT, None) => Ok(()),
+            // The terminal that they were about is gone.
+            (libc::SIGTSTP | libc::SIGCONT, None) => Ok(()),
             // Our terminal is gone, so the container's goes too.
             (libc::SIGHUP, Some(_)) => {
                 self.session = None;

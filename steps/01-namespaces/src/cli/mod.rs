@@ -3,6 +3,7 @@
 
 mod environment;
 mod foreground;
+mod words;
 
 use std::ffi::OsString;
 use std::fs::OpenOptions;
@@ -15,6 +16,7 @@ use clap::{ArgAction, Args, Parser};
 
 pub use environment::parse_env_file;
 pub use foreground::run_to_end;
+pub use words::{print, tell, tell_error};
 
 use crate::error::{Context, Error, Result};
 use crate::{
@@ -230,9 +232,13 @@ impl RunArgs {
 }
 
 /// Parses the command line. What it says wrong ends the process with Docker's code
-/// for that, 125.
+/// for that, 125. Of what is said twice the last counts, as with Docker: scripts add to
+/// what others have written.
 pub fn parse<T: Parser>() -> T {
-    T::try_parse().unwrap_or_else(|error| {
+    let mut command = T::command().args_override_self(true);
+    let parsed = command.try_get_matches_from_mut(std::env::args_os());
+    let parsed = parsed.and_then(|mut matches| T::from_arg_matches_mut(&mut matches));
+    parsed.map_err(|error| error.format(&mut command)).unwrap_or_else(|error| {
         let _ = error.print();
         std::process::exit(if error.use_stderr() { 125 } else { 0 })
     })
@@ -240,11 +246,5 @@ pub fn parse<T: Parser>() -> T {
 
 /// Ends the process as the container ended, or with the error, said once.
 pub fn exit_with(result: Result<u8>) -> ! {
-    let code = result.unwrap_or_else(|error| {
-        let name = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
-        let name = name.file_name().unwrap_or_default();
-        eprintln!("{}: {error}", name.display());
-        error.exit_code
-    });
-    std::process::exit(code.into())
+    std::process::exit(result.unwrap_or_else(|error| tell_error(&error)).into())
 }

@@ -2,17 +2,22 @@
 
 use std::cell::Cell;
 use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
 
 use libtest_mimic::Trial;
 use namespaces::{
-    Child, CloneArgs, Container, Error, IdMaps, Mechanism, Namespaces, Process, Result, User,
-    userns,
+    Child, CloneArgs, Container, Context, Error, IdMaps, Mechanism, Namespaces, Process, Result,
+    User, userns,
 };
 
 use crate::who::{Answer, Who, for_all};
 
 /// The environment variable that names what the child is to do.
 pub const PLAY: &str = "NAMESPACES_PLAY";
+
+/// And the one that names where.
+const PLACE: &str = "NAMESPACES_PLACE";
 
 pub fn tests() -> Vec<Trial> {
     [
@@ -99,6 +104,15 @@ pub fn tests() -> Vec<Trial> {
             first teardown
             ") }
         }),
+        for_all("who_is_killed_in_the_middle_of_the_first_moment_leaves_nothing", |who| {
+            let dir = testkit::temp_dir();
+            std::os::unix::fs::chown(dir.path(), Some(who.uid()), None).unwrap();
+            let made = dir.path().join("made");
+            let killed = Answer::of(actor(who, "killed").env(PLACE, &made));
+            // -1: a signal.
+            assert_eq!((killed.code, killed.err.as_str()), (-1, ""));
+            assert!(testkit::wait_until(Duration::from_secs(5), || !made.exists()), "it stays");
+        }),
         for_all("a_container_is_not_cloned_from_threads", |who| {
             insta::allow_duplicates! { insta::assert_snapshot!(stage(who, "threads").ok(), @r"
             this process has 2 threads, and a container must be cloned from one that has a single one
@@ -130,13 +144,20 @@ pub fn stage_itself() -> PathBuf {
 }
 
 fn stage(who: Who, play: &str) -> Answer {
-    Answer::of(who.command(stage_itself()).env(PLAY, play).env("RUST_BACKTRACE", "0"))
+    Answer::of(&mut actor(who, play))
+}
+
+fn actor(who: Who, play: &str) -> Command {
+    let mut command = who.command(stage_itself());
+    command.env(PLAY, play).env("RUST_BACKTRACE", "0");
+    command
 }
 
 pub fn play(play: &str) {
     match play {
         "moments" => moments(),
         "errors" => errors(),
+        "killed" => killed(),
         "brink" => brink(),
         "threads" => threads(),
         "time" => time(),
@@ -215,6 +236,26 @@ fn errors() {
     println!("-- program");
     let nothing = Container::new(Process::new(["nope"])).with(Witness::new("first", ""));
     println!("{}", nothing.start().err().unwrap());
+}
+
+/// Makes a folder, and is killed at once.
+struct Unlucky(PathBuf);
+
+impl Mechanism for Unlucky {
+    fn before_clone(&mut self, _: &mut CloneArgs) -> Result<()> {
+        std::fs::create_dir(&self.0).unwrap();
+        nix::sys::signal::raise(nix::sys::signal::SIGKILL).unwrap();
+        unreachable!("SIGKILL is not survived");
+    }
+    fn teardown(&mut self) -> Result<()> {
+        std::fs::remove_dir(&self.0).doing(|| "remove the folder")
+    }
+}
+
+fn killed() {
+    let place = std::env::var_os(PLACE).unwrap().into();
+    let container = Container::new(Process::new(["true"])).with(Unlucky(place));
+    println!("{:?}", container.guarded().start().err());
 }
 
 fn brink() {

@@ -1,6 +1,6 @@
 //! `run` without a terminal.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use libtest_mimic::Trial;
 use namespaces::DEFAULT_PATH;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use testkit::{Leftovers, temp_dir, wait_until};
 
 use crate::who::{Answer, Who, binary, for_all, for_one};
@@ -21,10 +20,12 @@ pub fn tests() -> Vec<Trial> {
         for_all("every_namespace_is_another_one", every_namespace_is_another_one),
         for_all("what_is_to_be_shared_is_shared", shared),
         for_all("the_exit_code_is_the_programs", exit_codes),
+        for_all("a_caller_that_ignores_its_children_gets_the_code", careless_caller),
         for_all("a_program_that_cannot_run_is_one_sentence_and_dockers_code", cannot_run),
         for_all("nothing_is_inherited_by_accident", nothing_is_inherited),
         for_all("standard_input_is_empty_without_i", stdin),
         for_all("signals_are_passed_on", signals),
+        for_all("what_cannot_be_told_ends_nothing", nobody_listens),
         for_all("the_third_request_to_end_is_none", third_request),
         for_all("init_reaps_zombies_and_forwards_signals", init),
         for_all("a_killed_run_leaves_nothing", killed_run),
@@ -108,6 +109,17 @@ fn exit_codes(who: Who) {
     assert_eq!(who.sh("", "kill -TERM $$; exit 3").code, 3);
 }
 
+fn careless_caller(who: Who) {
+    let script = "trap '' CHLD; exec \"$@\"";
+    for flags in ["", "--init"] {
+        let mut command = who.command("sh");
+        command.args(["-c", script, "sh"]).arg(binary()).arg("run");
+        command.args(flags.split_whitespace()).args(["sh", "-c", "exit 7"]);
+        let answer = Answer::of(&mut command);
+        assert_eq!((answer.code, answer.err.as_str()), (7, ""));
+    }
+}
+
 fn cannot_run(who: Who) {
     let dir = temp_dir();
     let file = |name: &str, text: &[u8], mode| {
@@ -179,6 +191,24 @@ fn stdin(who: Who) {
     assert_eq!(ask(""), (Some(0), b"".to_vec()));
 }
 
+fn nobody_listens(who: Who) {
+    let full = || File::options().write(true).open("/dev/full").unwrap();
+    let code = |command: &mut Command| command.status().unwrap().code();
+    let explained = &mut who.namespaces("run --explain sh -c");
+    assert_eq!(code(explained.arg("exit 7").stderr(full())), Some(7));
+    assert_eq!(code(who.namespaces("run nope").stderr(full())), Some(127));
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    assert_eq!(code(who.namespaces("run --explain true").stderr(writer)), Some(0));
+    // A result that cannot be printed is an error; one that nobody wants is none.
+    let told = Answer::of(who.namespaces("doctor").stdout(full())).refused(125);
+    assert_eq!(told, "write to standard output: No space left on device");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let doctor = Answer::of(who.namespaces("doctor").stdout(writer));
+    assert_eq!((doctor.err.as_str(), doctor.out.as_str()), ("", ""));
+}
+
 /// Starts a container whose script says `ready` when it is.
 fn start(who: Who, flags: &str, script: &str) -> (Child, BufReader<ChildStdout>) {
     let mut command = who.namespaces(&format!("run {flags} sh -c"));
@@ -191,7 +221,13 @@ fn start(who: Who, flags: &str, script: &str) -> (Child, BufReader<ChildStdout>)
 }
 
 fn send(child: &Child, signal: Signal) {
-    kill(Pid::from_raw(child.id() as i32), signal).unwrap();
+    send_number(child, signal as i32);
+}
+
+/// Realtime signals have only numbers.
+fn send_number(child: &Child, signal: i32) {
+    let (signal, pid) = (format!("-{signal}"), child.id().to_string());
+    assert!(Command::new("kill").args([signal, pid]).status().unwrap().success());
 }
 
 fn rest(mut out: impl Read) -> String {
@@ -201,17 +237,19 @@ fn rest(mut out: impl Read) -> String {
 }
 
 fn signals(who: Who) {
-    for signal in
-        [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGQUIT]
-    {
-        let name = signal.as_str().trim_start_matches("SIG");
+    use Signal::*;
+    let named = [SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGQUIT, SIGWINCH, SIGPWR, SIGIO];
+    // SIGRTMIN+3, by which systemd is told to halt, and the highest one.
+    for signal in named.map(|signal| signal as i32).into_iter().chain([37, 64]) {
         let script = format!(
-            "trap 'echo got {name}; exit 5' {name}; echo ready; while :; do sleep 0.02; done"
+            "trap 'echo got {signal}; exit 5' {signal}; echo ready; while :; do sleep 0.02; done"
         );
-        let (mut child, out) = start(who, "", &script);
-        send(&child, signal);
-        assert_eq!(rest(out), format!("got {name}\n"));
-        assert_eq!(child.wait().unwrap().code(), Some(5));
+        for flags in ["", "--init"] {
+            let (mut child, out) = start(who, flags, &script);
+            send_number(&child, signal);
+            assert_eq!(rest(out), format!("got {signal}\n"));
+            assert_eq!(child.wait().unwrap().code(), Some(5));
+        }
     }
 }
 
@@ -273,6 +311,7 @@ fn variables(who: Who) {
 
 fn workdir(who: Who) {
     assert_eq!(who.sh("-w /usr/bin", "pwd").ok(), "/usr/bin\n");
+    assert_eq!(who.sh("-w / --init -w /usr --init", "pwd").ok(), "/usr\n");
     let told = who.sh("-w /no/such/folder", "true").refused(127);
     assert_eq!(told, "change to the working directory /no/such/folder: No such file or directory");
     let told = who.sh("-w relative", "true").refused(125);
