@@ -19,14 +19,14 @@ use namespaces::{
 use networking::Published;
 use nix::unistd::Pid;
 use oci_spec::runtime::{Linux, LinuxNamespaceType as Kind, Process as OciProcess, Spec};
-use rootfs::{DevConsole, Mount, Rootfs, Upper, default_devices};
+use rootfs::{DevConsole, Mount, Rootfs, Upper, WorkingDirectory, default_devices};
 
 use super::hardening::Hardening;
 use super::instructions::{ExecInstructions, Instructions, NetworkPlan, Session};
 use super::network::{Attachment, Connection};
 use super::partners::Partners;
 use super::seccomp::Filter;
-use super::settings::{ProcessLimits, WorkingDirectory};
+use super::settings::ProcessLimits;
 use super::shim::Streams;
 use super::sysctls::Sysctls;
 use super::{limits, mounts};

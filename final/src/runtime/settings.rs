@@ -4,7 +4,6 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 
 use namespaces::explain::step;
 use namespaces::{Context, Error, Mechanism, Result};
@@ -14,24 +13,8 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::{Mode, fstat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use oci_spec::runtime::{PosixRlimit, PosixRlimitType as Kind};
-use rootfs::Root;
 
 use super::CHAPTER_SECURITY as CHAPTER;
-
-/// The working directory, made if the image does not have it. Not by way of what is
-/// open in this process, which `/proc/self/fd/7` would be (CVE-2024-21626).
-pub(super) struct WorkingDirectory(pub PathBuf);
-
-impl Mechanism for WorkingDirectory {
-    fn in_child(&self) -> Result<()> {
-        let what = || format!("create the working directory {}", self.0.display());
-        let made = Root::open("/").and_then(|root| root.mkdir_all(&self.0, 0o755));
-        made.map(drop).doing(what).map_err(|error| match error.is(Errno::ELOOP) {
-            true => error.hint("it is outside of the container"),
-            false => error,
-        })
-    }
-}
 
 /// rlimits and the inclination of the kernel to choose this process when memory is out.
 pub(super) struct ProcessLimits {
