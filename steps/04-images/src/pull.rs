@@ -23,6 +23,9 @@ use crate::store::{Image, Store};
 
 /// How many layers come at once: enough to fill a line, not so many that a registry minds.
 const AT_ONCE: usize = 3;
+/// How many documents may lie between a name and an image, with the image: indexes may
+/// have indexes in them.
+const DEEPEST: usize = 4;
 /// How often the whole is tried again because someone removes what has just come.
 const ROUNDS: usize = 5;
 
@@ -62,6 +65,7 @@ pub fn pull(
         let pull = Pull {
             store,
             registry: &registry,
+            wanted: options.platform.as_ref(),
             progress,
             stop: AtomicBool::new(false),
             brought: Mutex::default(),
@@ -94,26 +98,23 @@ struct Found {
 
 // ANCHOR: find
 fn find(registry: &Registry, reference: &Reference, wanted: &Platform) -> Result<Found> {
-    let first = registry.manifest(reference.digest())?;
-    let (index, image, document) = match Document::parse(&first.bytes)? {
-        Document::Index(index) => {
-            let chosen = index.choose(wanted);
-            let chosen = chosen.map_err(|error| match error {
-                Error::NotFound(why) => Error::NotFound(format!("{}: {why}", reference.familiar())),
-                other => other,
-            })?;
-            let image = registry.manifest(Some(chosen.digest))?;
-            let document = Document::parse(&image.bytes)?;
-            (Some(first), image, document)
-        }
-        document => (None, first, document),
-    };
-    match document {
-        Document::Manifest(manifest) => Ok(Found { index, image, manifest }),
-        Document::Index(_) => {
-            Err(Error::Corrupt(format!("{}: an index inside of an index", reference.familiar())))
-        }
+    let mut index = None;
+    let mut fetched = registry.manifest(reference.digest())?;
+    for _ in 0..DEEPEST {
+        let choice = match Document::parse(&fetched.bytes)? {
+            Document::Manifest(manifest) => return Ok(Found { index, image: fetched, manifest }),
+            Document::Index(choice) => choice,
+        };
+        let chosen = choice.choose(wanted).map_err(|error| match error {
+            Error::NotFound(why) => Error::NotFound(format!("{}: {why}", reference.familiar())),
+            other => other,
+        })?;
+        let next = registry.manifest(Some(chosen.digest))?;
+        // The outermost is what the registry has the name for.
+        index.get_or_insert(fetched);
+        fetched = next;
     }
+    Err(Error::Corrupt(format!("{}: an index in an index, and so on", reference.familiar())))
 }
 // ANCHOR_END: find
 
@@ -142,6 +143,8 @@ impl Found {
 struct Pull<'a> {
     store: &'a Store,
     registry: &'a Registry,
+    /// The platform that was asked for.
+    wanted: Option<&'a Platform>,
     progress: &'a dyn Progress,
     /// Set when one layer has failed.
     stop: AtomicBool,
@@ -165,6 +168,7 @@ impl Pull<'_> {
         let config: ImageConfig = serde_json::from_slice(&config).map_err(|error| {
             Error::Corrupt(format!("unreadable image config {}: {error}", manifest.config.digest))
         })?;
+        self.check_platform(found, &config)?;
         let (diff_ids, layers) = (&config.rootfs.diff_ids, &manifest.layers);
         if diff_ids.len() != layers.len() {
             return Err(Error::Corrupt(format!(
@@ -176,7 +180,7 @@ impl Pull<'_> {
         // A layer may come twice in an image; an empty one often does.
         let mut jobs: Vec<(&Descriptor, &Digest)> = Vec::new();
         for job in layers.iter().zip(diff_ids) {
-            if !jobs.iter().any(|known| known.0.digest == job.0.digest) {
+            if !jobs.iter().any(|known| (known.0.digest, known.1) == (job.0.digest, job.1)) {
                 jobs.push(job);
             }
         }
@@ -184,6 +188,21 @@ impl Pull<'_> {
             jobs.iter().filter(|(blob, diff_id)| !self.store.has_layer(&blob.digest, diff_id));
         self.store.announce(new.flat_map(|(blob, diff_id)| [blob.digest, **diff_id]))?;
         self.side_by_side(&jobs)
+    }
+
+    /// An index is asked for a platform; a single image says its own when it is here.
+    fn check_platform(&self, found: &Found, config: &ImageConfig) -> Result<()> {
+        let Some(wanted) = self.wanted.filter(|_| found.index.is_none()) else { return Ok(()) };
+        let actual = config.platform();
+        // An image that does not say it, as some tools write them, is taken at its word.
+        if actual.architecture.is_empty() || wanted.fit(&actual).is_some() {
+            return Ok(());
+        }
+        Err(Error::NotFound(format!(
+            "image with reference {} was found but does not match the specified platform: \
+             wanted {wanted}, actual: {actual}",
+            self.registry.reference().familiar()
+        )))
     }
 
     /// Brings the layers, a few at once; the first error ends all.

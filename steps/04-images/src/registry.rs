@@ -69,6 +69,11 @@ impl Registry {
         })
     }
 
+    /// What is asked for.
+    pub(crate) fn reference(&self) -> &Reference {
+        &self.reference
+    }
+
     /// Asks a registry, by its domain, whether it knows these credentials.
     ///
     /// # Errors
