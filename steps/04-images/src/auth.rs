@@ -109,15 +109,19 @@ impl DockerConfig {
             "docker.io" => vec![HUB_KEY.to_owned(), "docker.io".into(), "index.docker.io".into()],
             _ => vec![domain.to_owned(), format!("https://{domain}"), format!("http://{domain}")],
         };
+        // Docker wrote an API's path behind the domain once, and still reads it.
+        let domain_of = |entry: &str| {
+            let entry = entry.trim_start_matches("https://").trim_start_matches("http://");
+            entry.split('/').next().unwrap_or_default().to_owned()
+        };
         for key in &keys {
             if let Some(helper) = self.cred_helpers.get(key) {
                 return ask_helper(helper, key);
             }
         }
         for key in &keys {
-            let matches = |(entry, _): &(&String, &Login)| {
-                *entry == key || entry.trim_end_matches('/') == key.trim_end_matches('/')
-            };
+            let matches =
+                |(entry, _): &(&String, &Login)| *entry == key || domain_of(entry) == *key;
             let Some((_, login)) = self.auths.iter().find(matches) else { continue };
             if let Some(credentials) = login.credentials(key)? {
                 return Ok(Some(credentials));
@@ -275,6 +279,7 @@ mod tests {
             "https://index.docker.io/v1/": {"auth": STANDARD.encode("hub:pa:ss")},
             "https://r.io/": {"auth": STANDARD_NO_PAD.encode("me:secret")},
             "t.io": {"identitytoken": "long"},
+            "https://old.io:5000/v1/": {"auth": STANDARD.encode("old:word")},
             "empty.io": {},
             "bad.io": {"auth": "%"},
         }}))
@@ -284,6 +289,8 @@ mod tests {
         };
         assert_eq!(config.credentials("docker.io").unwrap(), password("hub", "pa:ss"));
         assert_eq!(config.credentials("r.io").unwrap(), password("me", "secret"));
+        assert_eq!(config.credentials("old.io:5000").unwrap(), password("old", "word"));
+        assert_eq!(config.credentials("old.io").unwrap(), None);
         let token = Some(Credentials::Identity("long".into()));
         assert_eq!(config.credentials("t.io").unwrap(), token);
         assert_eq!(config.credentials("empty.io").unwrap(), None);
