@@ -318,6 +318,7 @@ mod tests {
         let image = |text: &str, names: &[&str]| Image {
             id: Digest::of(text.as_bytes()),
             manifest_digest: Digest::of(b""),
+            entry: Digest::of(b""),
             references: names.iter().map(|name| name.parse().unwrap()).collect(),
             config: ImageConfig::default(),
             layers: Vec::new(),

@@ -18,6 +18,8 @@ pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 pub const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 /// OCI's layer, as gzip.
 pub const OCI_LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+/// OCI's layer, as zstd.
+const OCI_LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
 /// OCI's layer, plain.
 pub const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 /// Docker's image manifest, version 2, schema 2.
@@ -82,6 +84,28 @@ pub struct Manifest {
     pub layers: Vec<Descriptor>,
 }
 // ANCHOR_END: manifest
+
+impl Manifest {
+    /// The same image in OCI's words, if it came in Docker's: the config and the layers
+    /// are the same bytes, only the names of what they are differ.
+    pub(crate) fn in_oci_words(&self) -> Option<Self> {
+        if self.media_type.as_deref() != Some(DOCKER_MANIFEST) {
+            return None;
+        }
+        let mut told = Self { media_type: Some(OCI_MANIFEST.into()), ..self.clone() };
+        told.config.media_type = OCI_CONFIG.into();
+        for layer in &mut told.layers {
+            layer.media_type = match layer.media_type.rsplit_once('.') {
+                Some((_, "tar")) => OCI_LAYER,
+                Some((_, "gzip")) => OCI_LAYER_GZIP,
+                Some((_, "zstd")) => OCI_LAYER_ZSTD,
+                _ => continue,
+            }
+            .into();
+        }
+        Some(told)
+    }
+}
 
 /// Images of one name, for several platforms; also the table of a layout.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

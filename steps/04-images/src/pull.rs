@@ -13,6 +13,7 @@ use crate::config::ImageConfig;
 use crate::digest::Digest;
 use crate::download::Download;
 use crate::error::{Doing, Error, Result};
+use crate::layout::MANIFEST;
 use crate::manifest::{Descriptor, Document, Manifest, OCI_MANIFEST};
 use crate::pipeline::{drain, unpack_blob};
 use crate::platform::Platform;
@@ -70,7 +71,8 @@ pub fn pull(
             stop: AtomicBool::new(false),
             brought: Mutex::default(),
         };
-        if let Err(error) = pull.bring(&found) {
+        let (manifest, bytes, entry) = found.entry();
+        if let Err(error) = pull.bring(&found, &bytes) {
             // After a broken connection the rest is worth keeping: the next try needs less.
             if !matches!(error, Error::Registry(_)) {
                 store.collect(&pull.brought.into_inner().expect("no panic holds it"))?;
@@ -78,7 +80,7 @@ pub fn pull(
             return Err(error);
         }
         let names = found.names(reference);
-        if store.admit(&found.descriptor(), &found.manifest, &names)? {
+        if store.admit(&entry, &manifest, &names)? {
             return store.image(&found.image.digest);
         }
     }
@@ -124,9 +126,17 @@ impl Found {
         self.index.as_ref().unwrap_or(&self.image).digest
     }
 
-    fn descriptor(&self) -> Descriptor {
-        let media_type = self.manifest.media_type.as_deref().unwrap_or(OCI_MANIFEST);
-        Descriptor::new(media_type, self.image.digest, self.image.bytes.len() as u64)
+    /// The manifest that the table points to, and where to. Who reads an OCI layout knows
+    /// OCI's words only; what the registry sent is kept beside it, under its own digest.
+    fn entry(&self) -> (Manifest, Vec<u8>, Descriptor) {
+        let Some(told) = self.manifest.in_oci_words() else {
+            let entry = Descriptor::of(OCI_MANIFEST, &self.image.bytes);
+            return (self.manifest.clone(), self.image.bytes.clone(), entry);
+        };
+        let bytes = serde_json::to_vec(&told).expect("a manifest is JSON");
+        let mut entry = Descriptor::of(OCI_MANIFEST, &bytes);
+        entry.annotations.insert(MANIFEST.into(), self.image.digest.to_string());
+        (told, bytes, entry)
     }
 
     /// The names that the image gets: its tag, and its digest on this registry.
@@ -154,12 +164,14 @@ struct Pull<'a> {
 
 impl Pull<'_> {
     /// Brings everything that the store does not have yet.
-    fn bring(&self, found: &Found) -> Result<()> {
+    fn bring(&self, found: &Found, manifest: &[u8]) -> Result<()> {
         let layout = &self.store.layout;
-        for document in found.index.iter().chain([&found.image]) {
-            if !layout.has(&document.digest) {
-                self.note(&[document.digest]);
-                layout.write(&document.bytes)?;
+        let came = found.index.iter().chain([&found.image]).map(|document| &document.bytes[..]);
+        for document in came.chain([manifest]) {
+            let digest = Digest::of(document);
+            if !layout.has(&digest) {
+                self.note(&[digest]);
+                layout.write(document)?;
             }
         }
         let manifest = &found.manifest;
