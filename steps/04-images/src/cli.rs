@@ -181,7 +181,7 @@ impl Command {
 fn run_pull(store: &Store, args: &Pull) -> Result<()> {
     if args.name == crate::host::NAME.parse()? {
         // No registry has this one.
-        store.layers(&crate::host::resolve(store, crate::host::NAME)?)?;
+        crate::host::bring(store)?;
         println!("{}", args.name);
         return Ok(());
     }

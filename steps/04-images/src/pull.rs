@@ -24,6 +24,8 @@ use crate::store::{Image, Store};
 
 /// How many layers come at once: enough to fill a line, not so many that a registry minds.
 const AT_ONCE: usize = 3;
+/// A config is read into memory, and what a stranger may fill that with needs a limit.
+const LARGEST_CONFIG: u64 = 4 << 20;
 /// How many documents may lie between a name and an image, with the image: indexes may
 /// have indexes in them.
 const DEEPEST: usize = 4;
@@ -175,6 +177,12 @@ impl Pull<'_> {
             }
         }
         let manifest = &found.manifest;
+        if manifest.config.size > LARGEST_CONFIG {
+            let (name, size) = (self.registry.reference(), manifest.config.size);
+            return Err(Error::Corrupt(format!(
+                "the config of {name} is larger than 4 MiB: {size} bytes"
+            )));
+        }
         self.blob(&manifest.config)?;
         let config = layout.read(&manifest.config.digest)?;
         let config: ImageConfig = serde_json::from_slice(&config).map_err(|error| {

@@ -134,7 +134,7 @@ impl Store {
 
     /// Bytes of file content in an unpacked layer; 0 before it is unpacked.
     pub fn layer_size(&self, diff_id: &Digest) -> Result<u64> {
-        Ok(if self.layers.has(diff_id) { self.layers.record(diff_id)?.size } else { 0 })
+        Ok(self.layers.record(diff_id)?.size)
     }
 
     /// True if [`Store::layers`] has nothing to unpack.

@@ -34,6 +34,7 @@ fn main() {
         test("wrong_bytes_of_a_killed_pull_do_no_harm", REGISTRY, wrong_bytes_of_a_killed_pull),
         test("an_image_that_is_not_there_is_told_so", REGISTRY, an_image_that_is_not_there),
         test("a_full_disk_is_told_and_left_clean", DISK, a_full_disk_is_told),
+        test("a_full_disk_leaves_nothing_of_the_host_image", DISK, no_space_for_the_host),
         test("a_newer_store_is_refused", &[], a_newer_store_is_refused),
     ])
 }
@@ -355,20 +356,32 @@ fn an_image_that_is_not_there() {
 fn a_full_disk_is_told() {
     let registry = Registry::start();
     large(&registry);
+    on_a_small_disk("3m", &["pull", &registry.reference("app")], 1);
+}
+
+/// Too small for its blob, and for what comes out of it.
+fn no_space_for_the_host() {
+    for size in ["1m", "24m"] {
+        on_a_small_disk(size, &["run", "host", "true"], 125);
+    }
+}
+
+fn on_a_small_disk(size: &str, args: &[&str], status: u8) {
     // The mount lives in a namespace of its own: nothing of it can stay.
     let folder = testkit::temp_dir();
-    let script = "mount -t tmpfs -o size=3m tmpfs \"$0\" && \"$1\" --root \"$0/root\" pull \"$2\"; \
-        echo status $?; find \"$0/root/layers\" \"$0/root/images/ingest\" \"$0/root/images/blobs/sha256\" -mindepth 1";
+    let script = "at=$1; size=$2; shift 2; mount -t tmpfs -o size=$size tmpfs $at && \
+        \"$0\" --root $at/root \"$@\"; echo status $?; \
+        find $at/root/layers $at/root/images/ingest $at/root/images/blobs/sha256 -mindepth 1";
     let output = Command::new("unshare")
-        .args(["--mount", "sh", "-c", script])
+        .args(["--mount", "sh", "-c", script, support::IMAGES])
         .arg(folder.path())
-        .arg(support::IMAGES)
-        .arg(registry.reference("app"))
+        .arg(size)
+        .args(args)
         .output()
         .unwrap();
     let said = support::stderr(&output);
     assert!(said.contains("No space left on device: free some space"), "{said}");
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "status 1\n");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), format!("status {status}\n"));
 }
 
 fn a_newer_store_is_refused() {

@@ -17,6 +17,7 @@ fn main() {
         test("indexes_without_an_end_are_refused", REGISTRY, indexes_without_an_end),
         test("an_image_of_an_index_need_not_name_its_platform", REGISTRY, no_platform),
         test("a_single_image_is_not_taken_for_another_platform", REGISTRY, another_platform),
+        test("a_config_that_would_fill_the_memory_is_refused", REGISTRY, a_large_config),
         test("a_layer_that_comes_twice_is_checked_twice", REGISTRY, twice),
     ])
 }
@@ -116,6 +117,18 @@ fn another_platform() {
     assert!(error.contains(found), "{error}");
     store.assert_empty();
     store.ok(&["pull", &format!("--platform={}", images::Platform::host()), &name]);
+}
+
+fn a_large_config() {
+    let (registry, store) = (Registry::start(), Store::new());
+    let media = |kind: &str| format!("application/vnd.oci.image.{kind}.v1+json");
+    let config = json!({"mediaType": media("config"), "digest": images::Digest::of(b""),
+        "size": (4 << 20) + 1});
+    let manifest = json!({"schemaVersion": 2, "config": config, "layers": []}).to_string();
+    let documents = vec![("large", "application/vnd.oci.image.manifest.v1+json", manifest)];
+    let error = store.err(&["pull", &with(&registry, documents).reference("app:large")]);
+    assert!(error.contains("app:large is larger than 4 MiB: 4194305 bytes"), "{error}");
+    store.assert_empty();
 }
 
 /// One blob under two layers of the config: it can be right for one of them only.
