@@ -293,6 +293,14 @@ fn bad_input_is_one_sentence_and_leaves_nothing(place: &Place) {
             &["-v", "./host:/proc/sys"],
             "125 volumes: mount on /proc/sys: it is inside of /proc: choose another path in the container",
         ),
+        (
+            &["-v", "aa:/c:shared"],
+            "125 volumes: invalid volume specification: 'aa:/c:shared': invalid mount config for type \"volume\": field BindOptions must not be specified",
+        ),
+        (
+            &["--mount", "dst=/c,readonly"],
+            "125 volumes: invalid mount config for type \"volume\": must not set ReadOnly mode when using anonymous volumes",
+        ),
         (&["-v", "./host:/c:rshared"], ""),
     ];
     for (flags, expected) in expected {
@@ -317,8 +325,14 @@ fn the_commands_speak_as_docker_does(place: &Place) {
     assert_eq!(place.volume(&["inspect", "none"]), "volumes: get none: no such volume\n");
     assert_eq!(place.volume(&["rm", "none"]), "volumes: get none: no such volume\n");
     assert_eq!(place.volume(&["rm", "-f", "none"]), "none\n");
+    let output = place.binary().args(["volume", "inspect", "one", "none", "two"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&found[0]["Name"], &found[1]["Name"]), (&"one".into(), &"two".into()));
+    assert_eq!(place.volume(&["create", ""]).len(), 65, "a name of its own");
     fs::write(place.path("root/volumes/two/_data/file"), [0; 2048]).unwrap();
     chown(place.path("root/volumes/two/_data/file"), Some(place.ids().0), None).unwrap();
+    assert!(place.volume(&["prune", "-f"]).ends_with("\n\nTotal reclaimed space: 0 B\n"));
     assert_eq!(place.volume(&["prune", "-f"]), "Total reclaimed space: 0 B\n");
     assert_eq!(
         place.volume(&["prune", "-f", "-a", "--filter", "label!=a"]),
