@@ -33,6 +33,7 @@ fn main() {
         test("a_killed_pull_is_taken_up_by_the_next", REGISTRY, a_killed_pull_is_taken_up),
         test("wrong_bytes_of_a_killed_pull_do_no_harm", REGISTRY, wrong_bytes_of_a_killed_pull),
         test("an_image_that_is_not_there_is_told_so", REGISTRY, an_image_that_is_not_there),
+        test("a_bad_name_is_one_sentence", &[], a_bad_name),
         test("a_full_disk_is_told_and_left_clean", DISK, a_full_disk_is_told),
         test("a_full_disk_leaves_nothing_of_the_host_image", DISK, no_space_for_the_host),
         test("a_newer_store_is_refused", &[], a_newer_store_is_refused),
@@ -351,6 +352,22 @@ fn an_image_that_is_not_there() {
     let error = store.err(&["tag", "nothing", "other"]);
     assert_eq!(error, "images: no such image: nothing");
     store.assert_empty();
+}
+
+fn a_bad_name() {
+    let store = Store::new();
+    let told = [
+        (&["pull", "r.io/App"][..], "invalid reference format \"r.io/App\": the repository name"),
+        (&["tag", "host", "a//b"], "invalid reference format \"a//b\": two slashes"),
+        (&["pull", "--platform=linux", "app"], "invalid platform \"linux\": write it as"),
+    ];
+    for (args, sentence) in told {
+        let output = store.command(args).output().unwrap();
+        let said = support::stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.starts_with(&format!("images: {sentence}")), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
 }
 
 fn a_full_disk_is_told() {
