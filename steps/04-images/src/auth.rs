@@ -22,6 +22,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use serde::{Deserialize, Serialize};
 
+use crate::config::null_is_default;
 use crate::error::{Error, Result};
 
 /// Docker Hub's entry in the config file, older than its domain.
@@ -63,7 +64,9 @@ impl Credentials {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DockerConfig {
+    #[serde(deserialize_with = "null_is_default")]
     auths: BTreeMap<String, Login>,
+    #[serde(deserialize_with = "null_is_default")]
     cred_helpers: BTreeMap<String, String>,
     creds_store: Option<String>,
 }
@@ -127,9 +130,11 @@ impl DockerConfig {
                 return Ok(Some(credentials));
             }
         }
+        // The helper of all may be another machine's: a config.json travels. What is public
+        // needs none, so one that is not here keeps no password.
         match &self.creds_store {
-            Some(helper) => ask_helper(helper, &keys[0]),
-            None => Ok(None),
+            Some(helper) if is_here(&program(helper)) => ask_helper(helper, &keys[0]),
+            _ => Ok(None),
         }
     }
 }
@@ -164,9 +169,19 @@ impl Login {
     }
 }
 
+fn program(helper: &str) -> String {
+    format!("docker-credential-{helper}")
+}
+
+/// True if there is such a program in `PATH`.
+fn is_here(program: &str) -> bool {
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&folders).any(|folder| folder.join(program).is_file())
+}
+
 /// Runs `docker-credential-NAME get`: the registry on its stdin, JSON on its stdout.
 fn ask_helper(name: &str, key: &str) -> Result<Option<Credentials>> {
-    let program = format!("docker-credential-{name}");
+    let program = program(name);
     let failed =
         |why: String| Error::Denied(format!("ask {program} for the password of {key}: {why}"));
     let mut child = Command::new(&program)
@@ -271,6 +286,17 @@ mod tests {
         assert_eq!(Challenge::parse("basic realm=x"), Some(Challenge::Basic));
         assert_eq!(Challenge::parse("Negotiate"), None);
         assert_eq!(Challenge::parse("Bearer service=x"), None);
+    }
+
+    #[test]
+    fn a_helper_that_is_not_here_keeps_no_password() {
+        let config =
+            |json: serde_json::Value| -> DockerConfig { serde_json::from_value(json).unwrap() };
+        let of_all = config(serde_json::json!({"auths": null, "credsStore": "no-such-helper"}));
+        assert_eq!(of_all.credentials("r.io").unwrap(), None);
+        let its_own = config(serde_json::json!({"credHelpers": {"r.io": "no-such-helper"}}));
+        let error = its_own.credentials("r.io").unwrap_err().to_string();
+        assert!(error.contains("docker-credential-no-such-helper"), "{error}");
     }
 
     #[test]
