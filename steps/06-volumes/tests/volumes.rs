@@ -16,9 +16,10 @@ type Claim = (&'static str, fn(&Place));
 fn main() {
     let root = [Needs::Root, Needs::Overlay, Needs::Program("busybox")];
     let user = [Needs::User, Needs::Subids, Needs::UserNamespaces, Needs::Program("busybox")];
-    let claims: [Claim; 10] = [
+    let claims: [Claim; 11] = [
         ("a_volume_outlives_its_container", a_volume_outlives_its_container),
         ("a_new_volume_gets_the_images_content", a_new_volume_gets_the_images_content),
+        ("a_volume_below_a_bind_gets_the_images_content", a_volume_below_a_bind),
         ("what_has_no_name_goes_with_its_container", what_has_no_name_goes_with_its_container),
         ("binds_show_the_host", binds_show_the_host),
         ("a_tmpfs_is_limited_and_gone", a_tmpfs_is_limited_and_gone),
@@ -171,6 +172,22 @@ fn a_volume_on_etc_leaves_its_name(place: &Place) {
     // Whoever mounts something there themselves has meant it.
     let file = format!("{}:/etc/hostname", place.path("host/file").display());
     assert_eq!(place.shell(&["-h", "box", "-v", &file], "cat /etc/hostname"), "host");
+}
+
+/// As developers mount their sources over an application, and spare what the image built.
+fn a_volume_below_a_bind(place: &Place) {
+    fs::create_dir(place.path("host/deep")).unwrap();
+    fs::write(place.path("host/deep/mine"), "host").unwrap();
+    place.give(&place.path("host/deep"));
+    let flags = ["-v", "./host:/data", "-v", "kept:/data/deep"];
+    assert_eq!(
+        place.shell(&flags, "ls /data /data/deep"),
+        "/data:\ndeep\nfile\n\n/data/deep:\nfile\n"
+    );
+    assert!(place.path("host/deep/mine").exists());
+    let flags = ["--tmpfs", "/data", "-v", "/data/deep"];
+    assert_eq!(place.shell(&flags, "cat /data/deep/file"), "image");
+    place.volume(&["rm", "kept"]);
 }
 
 fn what_has_no_name_goes_with_its_container(place: &Place) {
