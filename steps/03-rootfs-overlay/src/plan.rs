@@ -155,6 +155,8 @@ pub struct Bind {
 /// The whole way from a directory of layers to a root with everything in its place.
 pub fn plan(rootfs: &Rootfs, facts: &Facts) -> Result<Vec<Op>> {
     let mut ops = vec![root(rootfs, facts)?];
+    // While the root is the image and nothing else: a bind above a volume would be copied.
+    ops.extend(rootfs.mounts.iter().filter_map(copy_up));
     for (index, mount) in rootfs.mounts.iter().enumerate() {
         let taken = rootfs.taken.iter().any(|(place, _)| *place == index);
         let tied = mount.propagation.is_tied() && !facts.user_namespace;
@@ -218,16 +220,20 @@ fn top_first(layers: &[PathBuf]) -> Vec<PathBuf> {
 }
 // ANCHOR_END: top_first
 
+fn copy_up(mount: &Mount) -> Option<Op> {
+    match &mount.kind {
+        Kind::Bind { source, subpath, .. } if mount.copy_up => Some(Op::CopyUp {
+            source: source.clone(),
+            subpath: subpath.clone(),
+            destination: mount.destination.clone(),
+        }),
+        _ => None,
+    }
+}
+
 fn mount_ops(taken: Option<usize>, mount: &Mount, facts: &Facts) -> Vec<Op> {
     let (kind, exact, or_bind) = match &mount.kind {
-        Kind::Bind { source, subpath, .. } => {
-            let copy_up = mount.copy_up.then(|| Op::CopyUp {
-                source: source.clone(),
-                subpath: subpath.clone(),
-                destination: mount.destination.clone(),
-            });
-            return copy_up.into_iter().chain([bind(taken, mount)]).collect();
-        }
+        Kind::Bind { .. } => return vec![bind(taken, mount)],
         Kind::Cgroup => return cgroupfs::plan(mount, &facts.cgroups),
         Kind::Tmpfs => ("tmpfs", mount.destination == Path::new("/dev"), None),
         Kind::Proc => ("proc", true, facts.shares_pids.then_some("/proc")),

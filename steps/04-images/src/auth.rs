@@ -22,6 +22,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use serde::{Deserialize, Serialize};
 
+use crate::config::null_is_default;
 use crate::error::{Error, Result};
 
 /// Docker Hub's entry in the config file, older than its domain.
@@ -63,7 +64,9 @@ impl Credentials {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DockerConfig {
+    #[serde(deserialize_with = "null_is_default")]
     auths: BTreeMap<String, Login>,
+    #[serde(deserialize_with = "null_is_default")]
     cred_helpers: BTreeMap<String, String>,
     creds_store: Option<String>,
 }
@@ -109,23 +112,29 @@ impl DockerConfig {
             "docker.io" => vec![HUB_KEY.to_owned(), "docker.io".into(), "index.docker.io".into()],
             _ => vec![domain.to_owned(), format!("https://{domain}"), format!("http://{domain}")],
         };
+        // Docker wrote an API's path behind the domain once, and still reads it.
+        let domain_of = |entry: &str| {
+            let entry = entry.trim_start_matches("https://").trim_start_matches("http://");
+            entry.split('/').next().unwrap_or_default().to_owned()
+        };
         for key in &keys {
             if let Some(helper) = self.cred_helpers.get(key) {
                 return ask_helper(helper, key);
             }
         }
         for key in &keys {
-            let matches = |(entry, _): &(&String, &Login)| {
-                *entry == key || entry.trim_end_matches('/') == key.trim_end_matches('/')
-            };
+            let matches =
+                |(entry, _): &(&String, &Login)| *entry == key || domain_of(entry) == *key;
             let Some((_, login)) = self.auths.iter().find(matches) else { continue };
             if let Some(credentials) = login.credentials(key)? {
                 return Ok(Some(credentials));
             }
         }
+        // The helper of all may be another machine's: a config.json travels. What is public
+        // needs none, so one that is not here keeps no password.
         match &self.creds_store {
-            Some(helper) => ask_helper(helper, &keys[0]),
-            None => Ok(None),
+            Some(helper) if is_here(&program(helper)) => ask_helper(helper, &keys[0]),
+            _ => Ok(None),
         }
     }
 }
@@ -160,9 +169,19 @@ impl Login {
     }
 }
 
+fn program(helper: &str) -> String {
+    format!("docker-credential-{helper}")
+}
+
+/// True if there is such a program in `PATH`.
+fn is_here(program: &str) -> bool {
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&folders).any(|folder| folder.join(program).is_file())
+}
+
 /// Runs `docker-credential-NAME get`: the registry on its stdin, JSON on its stdout.
 fn ask_helper(name: &str, key: &str) -> Result<Option<Credentials>> {
-    let program = format!("docker-credential-{name}");
+    let program = program(name);
     let failed =
         |why: String| Error::Denied(format!("ask {program} for the password of {key}: {why}"));
     let mut child = Command::new(&program)
@@ -270,11 +289,23 @@ mod tests {
     }
 
     #[test]
+    fn a_helper_that_is_not_here_keeps_no_password() {
+        let config =
+            |json: serde_json::Value| -> DockerConfig { serde_json::from_value(json).unwrap() };
+        let of_all = config(serde_json::json!({"auths": null, "credsStore": "no-such-helper"}));
+        assert_eq!(of_all.credentials("r.io").unwrap(), None);
+        let its_own = config(serde_json::json!({"credHelpers": {"r.io": "no-such-helper"}}));
+        let error = its_own.credentials("r.io").unwrap_err().to_string();
+        assert!(error.contains("docker-credential-no-such-helper"), "{error}");
+    }
+
+    #[test]
     fn the_config_file_knows_a_registry_by_all_its_names() {
         let config: DockerConfig = serde_json::from_value(serde_json::json!({"auths": {
             "https://index.docker.io/v1/": {"auth": STANDARD.encode("hub:pa:ss")},
             "https://r.io/": {"auth": STANDARD_NO_PAD.encode("me:secret")},
             "t.io": {"identitytoken": "long"},
+            "https://old.io:5000/v1/": {"auth": STANDARD.encode("old:word")},
             "empty.io": {},
             "bad.io": {"auth": "%"},
         }}))
@@ -284,6 +315,8 @@ mod tests {
         };
         assert_eq!(config.credentials("docker.io").unwrap(), password("hub", "pa:ss"));
         assert_eq!(config.credentials("r.io").unwrap(), password("me", "secret"));
+        assert_eq!(config.credentials("old.io:5000").unwrap(), password("old", "word"));
+        assert_eq!(config.credentials("old.io").unwrap(), None);
         let token = Some(Credentials::Identity("long".into()));
         assert_eq!(config.credentials("t.io").unwrap(), token);
         assert_eq!(config.credentials("empty.io").unwrap(), None);

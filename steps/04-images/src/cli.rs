@@ -117,7 +117,7 @@ pub enum Command {
         source: String,
         /// The new name
         #[arg(value_name = "TARGET")]
-        target: Reference,
+        target: String,
     },
 }
 
@@ -126,10 +126,10 @@ pub enum Command {
 pub struct Pull {
     /// What to pull
     #[arg(value_name = "NAME", help = "What to pull: [REGISTRY/]NAME[:TAG|@DIGEST]")]
-    pub name: Reference,
+    pub name: String,
     /// The image for this platform, as os/architecture[/variant]
     #[arg(long)]
-    pub platform: Option<Platform>,
+    pub platform: Option<String>,
     /// Show no progress
     #[arg(short, long)]
     pub quiet: bool,
@@ -173,25 +173,28 @@ impl Command {
                 println!("{:#}", serde_json::Value::from(found?));
                 Ok(())
             }
-            Command::Tag { source, target } => store.tag(source, target),
+            Command::Tag { source, target } => store.tag(source, &target.parse()?),
         }
     }
 }
 
 fn run_pull(store: &Store, args: &Pull) -> Result<()> {
-    if args.name == crate::host::NAME.parse()? {
+    // Read here and not with the flags: a bad name is an answer of `pull`, as Docker's.
+    let name: Reference = args.name.parse()?;
+    let platform: Option<Platform> = args.platform.as_deref().map(str::parse).transpose()?;
+    if name == crate::host::NAME.parse()? {
         // No registry has this one.
-        store.layers(&crate::host::resolve(store, crate::host::NAME)?)?;
-        println!("{}", args.name);
+        crate::host::bring(store)?;
+        println!("{name}");
         return Ok(());
     }
-    let options = PullOptions { platform: args.platform.clone(), ..PullOptions::default() };
+    let options = PullOptions { platform, ..PullOptions::default() };
     if args.quiet {
-        pull(store, &args.name, &options, &crate::Silent)?;
+        pull(store, &name, &options, &crate::Silent)?;
     } else {
-        pull(store, &args.name, &options, &Bars::new())?;
+        pull(store, &name, &options, &Bars::new())?;
     }
-    println!("{}", args.name);
+    println!("{name}");
     Ok(())
 }
 
@@ -318,6 +321,7 @@ mod tests {
         let image = |text: &str, names: &[&str]| Image {
             id: Digest::of(text.as_bytes()),
             manifest_digest: Digest::of(b""),
+            entry: Digest::of(b""),
             references: names.iter().map(|name| name.parse().unwrap()).collect(),
             config: ImageConfig::default(),
             layers: Vec::new(),

@@ -21,7 +21,7 @@ use jiff::Timestamp;
 use crate::elf::{Loader, musl_path_file};
 use crate::error::Doing;
 use crate::{Descriptor, Digest, Error, Hasher, History, Image, ImageConfig, OCI_LAYER_GZIP};
-use crate::{Platform, Reference, Result, RootFs, RunConfig, Store};
+use crate::{Platform, Reference, RemoveOptions, Result, RootFs, RunConfig, Store};
 use programs::{ELSEWHERE, NAME_SERVICES, PATH, PROGRAMS, TERMINALS, TERMINFO};
 use tree::Tree;
 
@@ -47,6 +47,21 @@ pub fn resolve(store: &Store, name: &str) -> Result<Image> {
         Err(Error::NotFound(_)) if is_host() => build(store),
         other => other,
     }
+}
+
+/// The image, unpacked. If the disk is full, nothing is left of an image that was not there.
+///
+/// # Errors
+///
+/// Those of [`resolve`] and [`Store::layers`].
+pub(crate) fn bring(store: &Store) -> Result<()> {
+    let known = store.resolve(NAME).is_ok();
+    let image = resolve(store, NAME)?;
+    let unpacked = store.layers(&image);
+    if unpacked.is_err() && !known {
+        store.remove(NAME, &RemoveOptions::default())?;
+    }
+    unpacked.map(drop)
 }
 
 /// Makes the image from this host's programs, and puts it into the store.

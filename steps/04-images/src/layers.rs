@@ -11,8 +11,9 @@
 //! The lock is on the folder itself, so a killed process leaves no lock behind:
 //! what ends in `.partial` or `.trash` and is not locked is rubbish.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -50,7 +51,10 @@ impl From<Unpacked> for Record {
 
 impl Layers {
     pub(crate) fn open(dir: PathBuf) -> Result<Self> {
-        fs::create_dir_all(&dir).doing(|| format!("create {}", dir.display()))?;
+        // A container reaches a layer by a mount. Others on the host must not by a path: a
+        // layer has set-user-ID programs that are root's (CVE-2021-41091 was Docker's).
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&dir);
+        made.doing(|| format!("create {}", dir.display()))?;
         Ok(Self { dir })
     }
 
@@ -69,8 +73,12 @@ impl Layers {
         self.path(diff_id).exists()
     }
 
-    /// What is known of a layer that is here.
+    /// What is known of a layer; nothing of one that is not here. What lies where its record
+    /// will be may be half of one then, of a process that was killed or had no space left.
     pub(crate) fn record(&self, diff_id: &Digest) -> Result<Record> {
+        if !self.has(diff_id) {
+            return Ok(Record::default());
+        }
         Ok(read_json(&self.beside(diff_id, "json"))?.unwrap_or_default())
     }
 
@@ -173,7 +181,9 @@ impl NewLayer {
         let json = serde_json::to_vec(record).expect("a record is JSON");
         let (file, path) =
             (self.layers.beside(&self.diff_id, "json"), self.layers.path(&self.diff_id));
-        fs::write(&file, json).doing(|| format!("write {}", file.display()))?;
+        fs::write(&file, json)
+            .inspect_err(|_| drop(fs::remove_file(&file)))
+            .doing(|| format!("write {}", file.display()))?;
         fs::rename(&self.partial, &path).doing(|| format!("rename to {}", path.display()))
     }
     // ANCHOR_END: commit
@@ -183,5 +193,30 @@ impl Drop for NewLayer {
     fn drop(&mut self) {
         // After a commit there is nothing of this name any more.
         let _ = fs::remove_dir_all(&self.partial);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn half_a_record_is_nobodys() {
+        let folder = tempfile::tempdir().unwrap();
+        let layers = Layers::open(folder.path().join("layers")).unwrap();
+        let (id, record) = (Digest::of(b"tar"), Record { size: 7, ..Record::default() });
+        fs::write(layers.beside(&id, "json"), "{\"si").unwrap();
+        assert_eq!(layers.record(&id).unwrap(), Record::default());
+        layers.begin(&id).unwrap().unwrap().commit(&record).unwrap();
+        assert_eq!(layers.record(&id).unwrap(), record);
+    }
+
+    #[test]
+    fn others_of_the_host_do_not_get_at_layers() {
+        let folder = tempfile::tempdir().unwrap();
+        let layers = Layers::open(folder.path().join("new/layers")).unwrap();
+        assert_eq!(fs::metadata(layers.dir()).unwrap().permissions().mode() & 0o777, 0o700);
     }
 }

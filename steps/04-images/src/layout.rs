@@ -37,6 +37,10 @@ pub(crate) const A_WHILE: Duration = Duration::from_secs(24 * 3600);
 /// What a name is written as, in an entry of index.json.
 pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
+/// The digest that a registry has a manifest under, in an entry of index.json, if the
+/// entry points to the same image in OCI's words.
+pub(crate) const MANIFEST: &str = "coracle.manifest";
+
 /// The folder `images/` of a store.
 #[derive(Debug, Clone)]
 pub(crate) struct Layout {

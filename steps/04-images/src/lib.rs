@@ -8,6 +8,7 @@
 //! [`pull`] walks from left to right; [`Store`] is what remains. Everything on the way
 //! is named by its digest, so the registry, the network and the disk need no trust.
 
+mod address;
 mod auth;
 mod bars;
 pub mod cli;

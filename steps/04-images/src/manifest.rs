@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::null_is_default;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::platform::Platform;
@@ -17,6 +18,8 @@ pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 pub const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 /// OCI's layer, as gzip.
 pub const OCI_LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+/// OCI's layer, as zstd.
+const OCI_LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
 /// OCI's layer, plain.
 pub const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 /// Docker's image manifest, version 2, schema 2.
@@ -42,7 +45,11 @@ pub struct Descriptor {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<Platform>,
     /// In the index of a layout: the name of the image.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
     pub annotations: BTreeMap<String, String>,
 }
 // ANCHOR_END: descriptor
@@ -73,9 +80,32 @@ pub struct Manifest {
     /// How to run it.
     pub config: Descriptor,
     /// What it is made of, bottom first.
+    #[serde(deserialize_with = "null_is_default")]
     pub layers: Vec<Descriptor>,
 }
 // ANCHOR_END: manifest
+
+impl Manifest {
+    /// The same image in OCI's words, if it came in Docker's: the config and the layers
+    /// are the same bytes, only the names of what they are differ.
+    pub(crate) fn in_oci_words(&self) -> Option<Self> {
+        if self.media_type.as_deref() != Some(DOCKER_MANIFEST) {
+            return None;
+        }
+        let mut told = Self { media_type: Some(OCI_MANIFEST.into()), ..self.clone() };
+        told.config.media_type = OCI_CONFIG.into();
+        for layer in &mut told.layers {
+            layer.media_type = match layer.media_type.rsplit_once('.') {
+                Some((_, "tar")) => OCI_LAYER,
+                Some((_, "gzip")) => OCI_LAYER_GZIP,
+                Some((_, "zstd")) => OCI_LAYER_ZSTD,
+                _ => continue,
+            }
+            .into();
+        }
+        Some(told)
+    }
+}
 
 /// Images of one name, for several platforms; also the table of a layout.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,26 +165,35 @@ impl Document {
 
 impl Index {
     // ANCHOR: choose
-    /// The image that fits a platform best.
+    /// The entry that fits a platform best: an image, or an index that may have it. What
+    /// does not say its platform may be anything, so an image like that comes last.
     pub fn choose(&self, wanted: &Platform) -> Result<&Descriptor> {
-        let images = || self.manifests.iter().filter(|m| is_manifest(&m.media_type));
+        let entries = || self.manifests.iter().filter(|m| is_manifest(m) || is_index(m));
         let fit = |m: &&Descriptor| m.platform.as_ref().and_then(|offered| wanted.fit(offered));
         // The first of equals wins, as in every other engine; max_by_key takes the last.
-        let best = images().rev().filter(|m| fit(m).is_some()).max_by_key(fit);
+        let best = entries().rev().filter(|m| fit(m).is_some()).max_by_key(fit);
+        let silent = || entries().filter(|m| m.platform.is_none());
+        let best = best.or_else(|| silent().find(|m| is_index(m))).or_else(|| silent().next());
         best.ok_or_else(|| {
-            let offered: Vec<_> = images()
-                .filter_map(|m| m.platform.as_ref())
-                .filter(|p| p.os != "unknown")
-                .map(Platform::to_string)
-                .collect();
+            let offered = entries().filter_map(|m| m.platform.as_ref());
+            // Proofs of where an image comes from stand beside it, for no system.
+            let mut offered: Vec<_> =
+                offered.filter(|p| p.os != "unknown").map(Platform::to_string).collect();
+            if offered.is_empty() {
+                offered.push("none at all".into());
+            }
             Error::NotFound(format!("no image for {wanted}: there is {}", offered.join(", ")))
         })
     }
     // ANCHOR_END: choose
 }
 
-pub(crate) fn is_manifest(media_type: &str) -> bool {
-    [OCI_MANIFEST, DOCKER_MANIFEST].contains(&media_type)
+fn is_manifest(entry: &Descriptor) -> bool {
+    [OCI_MANIFEST, DOCKER_MANIFEST].contains(&entry.media_type.as_str())
+}
+
+fn is_index(entry: &Descriptor) -> bool {
+    [OCI_INDEX, DOCKER_INDEX].contains(&entry.media_type.as_str())
 }
 
 #[cfg(test)]
@@ -187,6 +226,34 @@ mod tests {
         liar["mediaType"] = json!(OCI_INDEX);
         assert!(parse(liar).unwrap_err().to_string().contains("media type"));
         assert!(parse(json!({"schemaVersion": 1})).unwrap_err().to_string().contains("schema 1"));
+    }
+
+    #[test]
+    fn an_empty_list_may_be_null() {
+        let config = pointer(OCI_CONFIG, None);
+        let image = json!({"schemaVersion": 2, "config": config, "layers": null});
+        let Ok(Document::Manifest(manifest)) = parse(image) else { panic!("it is an image") };
+        assert_eq!(manifest.layers, []);
+    }
+
+    #[test]
+    fn what_does_not_say_its_platform_comes_last() {
+        let index = |manifests: &[Descriptor]| Index {
+            schema_version: 2,
+            media_type: None,
+            manifests: manifests.to_vec(),
+        };
+        let ours = "linux/amd64".parse().unwrap();
+        let (image, silent) =
+            (pointer(OCI_MANIFEST, Some("linux/amd64")), pointer(OCI_MANIFEST, None));
+        let (inner, proof) =
+            (pointer(OCI_INDEX, None), pointer(OCI_MANIFEST, Some("unknown/unknown")));
+        let all = [proof.clone(), silent.clone(), inner.clone(), image.clone()];
+        let chosen = |n: usize| index(&all[..n]).choose(&ours).cloned();
+        assert_eq!(chosen(4).unwrap(), image);
+        assert_eq!(chosen(3).unwrap(), inner);
+        assert_eq!(chosen(2).unwrap(), silent);
+        insta::assert_snapshot!(chosen(1).unwrap_err(), @"no image for linux/amd64: there is none at all");
     }
 
     #[test]

@@ -12,8 +12,10 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Platform {
     /// `amd64`, `arm64`, `arm`, `riscv64`…
+    #[serde(default)]
     pub architecture: String,
     /// `linux`.
+    #[serde(default)]
     pub os: String,
     /// `v7` of `arm`, `v8` of `arm64`, `v3` of `amd64`; none is the lowest.
     #[serde(default, skip_serializing_if = "Option::is_none")]

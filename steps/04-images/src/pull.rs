@@ -13,6 +13,7 @@ use crate::config::ImageConfig;
 use crate::digest::Digest;
 use crate::download::Download;
 use crate::error::{Doing, Error, Result};
+use crate::layout::MANIFEST;
 use crate::manifest::{Descriptor, Document, Manifest, OCI_MANIFEST};
 use crate::pipeline::{drain, unpack_blob};
 use crate::platform::Platform;
@@ -23,6 +24,11 @@ use crate::store::{Image, Store};
 
 /// How many layers come at once: enough to fill a line, not so many that a registry minds.
 const AT_ONCE: usize = 3;
+/// A config is read into memory, and what a stranger may fill that with needs a limit.
+const LARGEST_CONFIG: u64 = 4 << 20;
+/// How many documents may lie between a name and an image, with the image: indexes may
+/// have indexes in them.
+const DEEPEST: usize = 4;
 /// How often the whole is tried again because someone removes what has just come.
 const ROUNDS: usize = 5;
 
@@ -62,11 +68,13 @@ pub fn pull(
         let pull = Pull {
             store,
             registry: &registry,
+            wanted: options.platform.as_ref(),
             progress,
             stop: AtomicBool::new(false),
             brought: Mutex::default(),
         };
-        if let Err(error) = pull.bring(&found) {
+        let (manifest, bytes, entry) = found.entry();
+        if let Err(error) = pull.bring(&found, &bytes) {
             // After a broken connection the rest is worth keeping: the next try needs less.
             if !matches!(error, Error::Registry(_)) {
                 store.collect(&pull.brought.into_inner().expect("no panic holds it"))?;
@@ -74,7 +82,7 @@ pub fn pull(
             return Err(error);
         }
         let names = found.names(reference);
-        if store.admit(&found.descriptor(), &found.manifest, &names)? {
+        if store.admit(&entry, &manifest, &names)? {
             return store.image(&found.image.digest);
         }
     }
@@ -94,26 +102,23 @@ struct Found {
 
 // ANCHOR: find
 fn find(registry: &Registry, reference: &Reference, wanted: &Platform) -> Result<Found> {
-    let first = registry.manifest(reference.digest())?;
-    let (index, image, document) = match Document::parse(&first.bytes)? {
-        Document::Index(index) => {
-            let chosen = index.choose(wanted);
-            let chosen = chosen.map_err(|error| match error {
-                Error::NotFound(why) => Error::NotFound(format!("{}: {why}", reference.familiar())),
-                other => other,
-            })?;
-            let image = registry.manifest(Some(chosen.digest))?;
-            let document = Document::parse(&image.bytes)?;
-            (Some(first), image, document)
-        }
-        document => (None, first, document),
-    };
-    match document {
-        Document::Manifest(manifest) => Ok(Found { index, image, manifest }),
-        Document::Index(_) => {
-            Err(Error::Corrupt(format!("{}: an index inside of an index", reference.familiar())))
-        }
+    let mut index = None;
+    let mut fetched = registry.manifest(reference.digest())?;
+    for _ in 0..DEEPEST {
+        let choice = match Document::parse(&fetched.bytes)? {
+            Document::Manifest(manifest) => return Ok(Found { index, image: fetched, manifest }),
+            Document::Index(choice) => choice,
+        };
+        let chosen = choice.choose(wanted).map_err(|error| match error {
+            Error::NotFound(why) => Error::NotFound(format!("{}: {why}", reference.familiar())),
+            other => other,
+        })?;
+        let next = registry.manifest(Some(chosen.digest))?;
+        // The outermost is what the registry has the name for.
+        index.get_or_insert(fetched);
+        fetched = next;
     }
+    Err(Error::Corrupt(format!("{}: an index in an index, and so on", reference.familiar())))
 }
 // ANCHOR_END: find
 
@@ -123,9 +128,17 @@ impl Found {
         self.index.as_ref().unwrap_or(&self.image).digest
     }
 
-    fn descriptor(&self) -> Descriptor {
-        let media_type = self.manifest.media_type.as_deref().unwrap_or(OCI_MANIFEST);
-        Descriptor::new(media_type, self.image.digest, self.image.bytes.len() as u64)
+    /// The manifest that the table points to, and where to. Who reads an OCI layout knows
+    /// OCI's words only; what the registry sent is kept beside it, under its own digest.
+    fn entry(&self) -> (Manifest, Vec<u8>, Descriptor) {
+        let Some(told) = self.manifest.in_oci_words() else {
+            let entry = Descriptor::of(OCI_MANIFEST, &self.image.bytes);
+            return (self.manifest.clone(), self.image.bytes.clone(), entry);
+        };
+        let bytes = serde_json::to_vec(&told).expect("a manifest is JSON");
+        let mut entry = Descriptor::of(OCI_MANIFEST, &bytes);
+        entry.annotations.insert(MANIFEST.into(), self.image.digest.to_string());
+        (told, bytes, entry)
     }
 
     /// The names that the image gets: its tag, and its digest on this registry.
@@ -142,6 +155,8 @@ impl Found {
 struct Pull<'a> {
     store: &'a Store,
     registry: &'a Registry,
+    /// The platform that was asked for.
+    wanted: Option<&'a Platform>,
     progress: &'a dyn Progress,
     /// Set when one layer has failed.
     stop: AtomicBool,
@@ -151,20 +166,29 @@ struct Pull<'a> {
 
 impl Pull<'_> {
     /// Brings everything that the store does not have yet.
-    fn bring(&self, found: &Found) -> Result<()> {
+    fn bring(&self, found: &Found, manifest: &[u8]) -> Result<()> {
         let layout = &self.store.layout;
-        for document in found.index.iter().chain([&found.image]) {
-            if !layout.has(&document.digest) {
-                self.note(&[document.digest]);
-                layout.write(&document.bytes)?;
+        let came = found.index.iter().chain([&found.image]).map(|document| &document.bytes[..]);
+        for document in came.chain([manifest]) {
+            let digest = Digest::of(document);
+            if !layout.has(&digest) {
+                self.note(&[digest]);
+                layout.write(document)?;
             }
         }
         let manifest = &found.manifest;
+        if manifest.config.size > LARGEST_CONFIG {
+            let (name, size) = (self.registry.reference(), manifest.config.size);
+            return Err(Error::Corrupt(format!(
+                "the config of {name} is larger than 4 MiB: {size} bytes"
+            )));
+        }
         self.blob(&manifest.config)?;
         let config = layout.read(&manifest.config.digest)?;
         let config: ImageConfig = serde_json::from_slice(&config).map_err(|error| {
             Error::Corrupt(format!("unreadable image config {}: {error}", manifest.config.digest))
         })?;
+        self.check_platform(found, &config)?;
         let (diff_ids, layers) = (&config.rootfs.diff_ids, &manifest.layers);
         if diff_ids.len() != layers.len() {
             return Err(Error::Corrupt(format!(
@@ -176,7 +200,7 @@ impl Pull<'_> {
         // A layer may come twice in an image; an empty one often does.
         let mut jobs: Vec<(&Descriptor, &Digest)> = Vec::new();
         for job in layers.iter().zip(diff_ids) {
-            if !jobs.iter().any(|known| known.0.digest == job.0.digest) {
+            if !jobs.iter().any(|known| (known.0.digest, known.1) == (job.0.digest, job.1)) {
                 jobs.push(job);
             }
         }
@@ -184,6 +208,21 @@ impl Pull<'_> {
             jobs.iter().filter(|(blob, diff_id)| !self.store.has_layer(&blob.digest, diff_id));
         self.store.announce(new.flat_map(|(blob, diff_id)| [blob.digest, **diff_id]))?;
         self.side_by_side(&jobs)
+    }
+
+    /// An index is asked for a platform; a single image says its own when it is here.
+    fn check_platform(&self, found: &Found, config: &ImageConfig) -> Result<()> {
+        let Some(wanted) = self.wanted.filter(|_| found.index.is_none()) else { return Ok(()) };
+        let actual = config.platform();
+        // An image that does not say it, as some tools write them, is taken at its word.
+        if actual.architecture.is_empty() || wanted.fit(&actual).is_some() {
+            return Ok(());
+        }
+        Err(Error::NotFound(format!(
+            "image with reference {} was found but does not match the specified platform: \
+             wanted {wanted}, actual: {actual}",
+            self.registry.reference().familiar()
+        )))
     }
 
     /// Brings the layers, a few at once; the first error ends all.

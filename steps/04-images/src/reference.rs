@@ -178,11 +178,14 @@ fn check_domain(domain: &str) -> Result<(), String> {
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
         _ => (domain, None),
     };
-    if port.is_some_and(|port| port.parse::<u16>().is_err()) {
+    // Rust reads a port with a sign, too, and an IPv6 address that ends as an IPv4 one.
+    let digits = |port: &str| port.bytes().all(|b| b.is_ascii_digit());
+    if port.is_some_and(|port| !digits(port) || port.parse::<u16>().is_err()) {
         return bad();
     }
     if let Some(address) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        return if address.parse::<std::net::Ipv6Addr>().is_ok() { Ok(()) } else { bad() };
+        let good = address.parse::<std::net::Ipv6Addr>().is_ok() && !address.contains('.');
+        return if good { Ok(()) } else { bad() };
     }
     let label = |label: &str| {
         !label.is_empty()
@@ -310,8 +313,10 @@ mod tests {
             "-a",
             "a b",
             "r.io:port/a",
+            "r.io:+80/a",
             "-r.io/a",
             "[::g]/a",
+            "[2001:db8:3:4::192.0.2.33]:5000/a",
             "http://r.io/a",
             "a@sha256:12",
             "a@sha512:12",
@@ -334,8 +339,10 @@ mod tests {
         invalid reference format "-a": "-a": letters and digits, separated by one dot, one or two underscores, or dashes
         invalid reference format "a b": "a b": letters and digits, separated by one dot, one or two underscores, or dashes
         invalid reference format "r.io:port/a": "r.io:port" is not a host name with an optional port
+        invalid reference format "r.io:+80/a": "r.io:+80" is not a host name with an optional port
         invalid reference format "-r.io/a": "-r.io" is not a host name with an optional port
         invalid reference format "[::g]/a": "[::g]" is not a host name with an optional port
+        invalid reference format "[2001:db8:3:4::192.0.2.33]:5000/a": "[2001:db8:3:4::192.0.2.33]:5000" is not a host name with an optional port
         invalid reference format "http://r.io/a": "http:" is not a host name with an optional port
         invalid reference format "a@sha256:12": invalid digest "sha256:12": sha256 has 64 lower-case hexadecimal digits
         invalid reference format "a@sha512:12": invalid digest "sha512:12": the only algorithm known here is sha256

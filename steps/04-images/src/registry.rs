@@ -15,12 +15,13 @@ use ureq::http::{Response, StatusCode, Uri, header};
 use ureq::tls::TlsConfig;
 use ureq::{Agent, Body};
 
+use crate::address::{is_loopback, redirected, same_origin};
 use crate::auth::{Challenge, Credentials, percent_encoded};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::manifest::ACCEPTED;
 use crate::reference::Reference;
-use crate::retry::{Backoff, retry_after};
+use crate::retry::{Patience, retry_after};
 use crate::tls;
 
 /// The specification tells registries to accept manifests of at least this size.
@@ -69,6 +70,11 @@ impl Registry {
         })
     }
 
+    /// What is asked for.
+    pub(crate) fn reference(&self) -> &Reference {
+        &self.reference
+    }
+
     /// Asks a registry, by its domain, whether it knows these credentials.
     ///
     /// # Errors
@@ -91,12 +97,7 @@ impl Registry {
             None => self.reference.tag().unwrap_or("latest").to_owned(),
         };
         let path = format!("/v2/{}/manifests/{name}", self.reference.path());
-        let mut response = self.get(&path, &[("accept", ACCEPTED.join(", "))], &mut |_, _| {})?;
-        let announced = response.headers().get("docker-content-digest").cloned();
-        let announced = announced.and_then(|value| value.to_str().ok()?.parse::<Digest>().ok());
-        let mut bytes = Vec::new();
-        let mut reader = response.body_mut().as_reader().take(LARGEST_MANIFEST + 1);
-        reader.read_to_end(&mut bytes).map_err(|error| self.broken(&error.to_string()))?;
+        let (bytes, announced) = self.document(&path, &[("accept", ACCEPTED.join(", "))])?;
         if bytes.len() as u64 > LARGEST_MANIFEST {
             return Err(Error::Corrupt(format!(
                 "the manifest of {} is larger than 4 MiB",
@@ -114,6 +115,29 @@ impl Registry {
     }
     // ANCHOR_END: fetch_manifest
 
+    /// The bytes of a document, at most one more than it may have, and the digest that
+    /// the registry says they have. A document that breaks off is asked for again.
+    fn document(
+        &self,
+        path: &str,
+        headers: &[(&str, String)],
+    ) -> Result<(Vec<u8>, Option<Digest>)> {
+        let mut nobody = |_, _| {};
+        let mut patience = Patience::new(&mut nobody);
+        loop {
+            let mut response = self.get(path, headers, &mut |_, _| {})?;
+            let announced = response.headers().get("docker-content-digest").cloned();
+            let announced = announced.and_then(|value| value.to_str().ok()?.parse().ok());
+            let mut bytes = Vec::new();
+            let mut reader = response.body_mut().as_reader().take(LARGEST_MANIFEST + 1);
+            match reader.read_to_end(&mut bytes) {
+                Ok(_) => return Ok((bytes, announced)),
+                Err(error) if patience.wait(error.to_string(), None) => {}
+                Err(error) => return Err(self.broken(&error.to_string())),
+            }
+        }
+    }
+
     /// Asks for the bytes of a blob from `from` on. The answer may start at 0 all the
     /// same: the second value says where it starts.
     ///
@@ -125,16 +149,23 @@ impl Registry {
         waiting: &mut dyn FnMut(String, Duration),
     ) -> Result<(impl Read + Send + use<>, u64)> {
         let path = format!("/v2/{}/blobs/{digest}", self.reference.path());
-        let range = (from > 0).then(|| ("range", format!("bytes={from}-")));
-        let response = self.get(&path, range.as_slice(), waiting)?;
-        let starts = match response.status() {
-            StatusCode::PARTIAL_CONTENT => match content_range(&response) {
-                Some(starts) if starts <= from => starts,
-                _ => return Err(self.broken("it answers another range than was asked for")),
-            },
-            _ => 0,
-        };
-        Ok((response.into_body().into_with_config().limit(u64::MAX).reader(), starts))
+        // A server that cannot count is asked for everything.
+        for from in [from, 0] {
+            let range = (from > 0).then(|| ("range", format!("bytes={from}-")));
+            let response = self.get(&path, range.as_slice(), waiting)?;
+            let starts = match response.status() {
+                StatusCode::PARTIAL_CONTENT => content_range(&response),
+                StatusCode::RANGE_NOT_SATISFIABLE => None,
+                _ => Some(0),
+            };
+            if let Some(starts) = starts.filter(|starts| *starts <= from) {
+                return Ok((
+                    response.into_body().into_with_config().limit(u64::MAX).reader(),
+                    starts,
+                ));
+            }
+        }
+        Err(self.broken("it answers another range than was asked for"))
     }
 
     /// GET, with what it takes: authorization, patience, redirects.
@@ -144,26 +175,22 @@ impl Registry {
         headers: &[(&str, String)],
         waiting: &mut dyn FnMut(String, Duration),
     ) -> Result<Response<Body>> {
-        let mut backoff = Backoff::default();
+        let mut patience = Patience::new(waiting);
         let mut asked = false;
+        let in_part = headers.iter().any(|(name, _)| *name == "range");
         loop {
-            let response = self.follow(&format!("{}{path}", self.base), headers)?;
+            let response = self.follow(&format!("{}{path}", self.base), headers, &mut patience)?;
             let status = response.status();
-            if status.is_success() {
+            if status.is_success() || (in_part && status == StatusCode::RANGE_NOT_SATISFIABLE) {
                 return Ok(response);
             }
             if status == StatusCode::UNAUTHORIZED && !asked {
                 asked = true;
-                self.authorize(&response)?;
+                self.authorize(&response, &mut patience)?;
                 continue;
             }
-            let busy = status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error();
-            match backoff.next(retry_after(response.headers())).filter(|_| busy) {
-                Some(pause) => {
-                    waiting(format!("{} answers {status}", self.reference.domain()), pause);
-                    std::thread::sleep(pause);
-                }
-                None => return Err(self.refusal(response)),
+            if !self.is_busy(&response, &mut patience) {
+                return Err(self.refusal(response));
             }
         }
     }
@@ -171,7 +198,12 @@ impl Registry {
     // ANCHOR: follow
     /// One GET and the redirects that it leads to. A redirect leads to a store of some
     /// cloud, with a signed URL: who we are is none of its business.
-    fn follow(&self, url: &str, headers: &[(&str, String)]) -> Result<Response<Body>> {
+    fn follow(
+        &self,
+        url: &str,
+        headers: &[(&str, String)],
+        patience: &mut Patience,
+    ) -> Result<Response<Body>> {
         let mut uri: Uri = url.parse().map_err(|_| self.broken("its address is no URL"))?;
         let home = uri.clone();
         for _ in 0..MOST_REDIRECTS {
@@ -183,7 +215,12 @@ impl Registry {
             if let Some(value) = authorization.filter(|_| same_origin(&uri, &home)) {
                 request = request.header(header::AUTHORIZATION, value);
             }
-            let response = request.call().map_err(|error| self.unreachable(&uri, error))?;
+            let response = match request.call() {
+                Err(error) if broke_off(&error) && patience.wait(error.to_string(), None) => {
+                    continue;
+                }
+                answer => answer.map_err(|error| self.unreachable(&uri, error))?,
+            };
             if !response.status().is_redirection() {
                 return Ok(response);
             }
@@ -197,35 +234,18 @@ impl Registry {
         let location =
             response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
         let location = location.ok_or_else(|| self.broken("it redirects to nowhere"))?;
-        let origin = || {
-            let authority = from.authority().map_or("", |authority| authority.as_str());
-            format!("{}://{authority}", from.scheme_str().unwrap_or("https"))
-        };
-        let absolute = match location {
-            rooted if rooted.starts_with('/') && !rooted.starts_with("//") => origin() + rooted,
-            same if same.starts_with("//") => {
-                format!("{}:{same}", from.scheme_str().unwrap_or("https"))
-            }
-            whole => whole.to_owned(),
-        };
-        let to: Uri = absolute.parse().map_err(|_| self.broken("it redirects to no URL"))?;
-        let host = to.host().unwrap_or("");
-        match to.scheme_str() {
-            Some("https") => Ok(to),
-            Some("http") if from.scheme_str() == Some("http") || is_loopback(host) => Ok(to),
-            _ => Err(self.broken(&format!("it redirects from HTTPS to {absolute}"))),
-        }
+        redirected(from, location).map_err(|why| self.broken(&why))
     }
 
     /// Answers a 401: finds the header that the next request needs.
-    fn authorize(&self, response: &Response<Body>) -> Result<()> {
+    fn authorize(&self, response: &Response<Body>, patience: &mut Patience) -> Result<()> {
         let headers = response.headers().get_all(header::WWW_AUTHENTICATE);
         let challenges = headers.iter().filter_map(|value| Challenge::parse(value.to_str().ok()?));
         // Bearer first: it is what a registry that offers both prefers.
         let challenge = challenges.max_by_key(|c| matches!(c, Challenge::Bearer { .. }));
         let value = match challenge {
             Some(Challenge::Bearer { realm, parameters }) => {
-                Some(format!("Bearer {}", self.token(&realm, &parameters)?))
+                Some(format!("Bearer {}", self.token(&realm, &parameters, patience)?))
             }
             Some(Challenge::Basic) => self.credentials.as_ref().and_then(Credentials::basic),
             None => None,
@@ -236,7 +256,12 @@ impl Registry {
     }
 
     /// Fetches a token from the server that the challenge names.
-    fn token(&self, realm: &str, parameters: &[(String, String)]) -> Result<String> {
+    fn token(
+        &self,
+        realm: &str,
+        parameters: &[(String, String)],
+        patience: &mut Patience,
+    ) -> Result<String> {
         let uri: Uri = realm.parse().map_err(|_| self.broken("its token server has no URL"))?;
         let safe = uri.scheme_str() == Some("https") || is_loopback(uri.host().unwrap_or(""));
         if !safe && self.credentials.is_some() {
@@ -253,14 +278,16 @@ impl Registry {
                 fields.iter().map(|(n, v)| format!("{n}={}", percent_encoded(v))).collect();
             pairs.join("&")
         };
-        let answer = match &self.credentials {
-            Some(Credentials::Identity(token)) => {
-                let own = [
-                    ("grant_type", "refresh_token"),
-                    ("refresh_token", token),
-                    ("client_id", "coracle"),
-                ];
-                fields.extend(own);
+        if let Some(Credentials::Identity(token)) = &self.credentials {
+            let own = [
+                ("grant_type", "refresh_token"),
+                ("refresh_token", token),
+                ("client_id", "coracle"),
+            ];
+            fields.extend(own);
+        }
+        let ask = || match &self.credentials {
+            Some(Credentials::Identity(_)) => {
                 let request = self.agent.post(uri.clone());
                 let request = request.header("content-type", "application/x-www-form-urlencoded");
                 request.send(form(&fields))
@@ -274,7 +301,12 @@ impl Registry {
                 request.call()
             }
         };
-        let mut answer = answer.map_err(|error| self.unreachable(&uri, error))?;
+        let mut answer = loop {
+            let answer = ask().map_err(|error| self.unreachable(&uri, error))?;
+            if !self.is_busy(&answer, patience) {
+                break answer;
+            }
+        };
         if !answer.status().is_success() {
             return Err(match answer.status() {
                 StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => self.denied(""),
@@ -289,6 +321,15 @@ impl Registry {
         let token = serde_json::from_reader(answer.body_mut().as_reader()).ok();
         let token = token.and_then(|t: Token| t.token.or(t.access_token));
         token.ok_or_else(|| self.broken(&format!("its token server {realm} sends no token")))
+    }
+
+    /// True if a server has something better to do, and this has waited for it.
+    fn is_busy(&self, answer: &Response<Body>, patience: &mut Patience) -> bool {
+        let status = answer.status();
+        let busy = [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT].contains(&status)
+            || status.is_server_error();
+        let why = format!("{} answers {status}", self.reference.domain());
+        busy && patience.wait(why, retry_after(answer.headers()))
     }
 
     fn refusal(&self, mut response: Response<Body>) -> Error {
@@ -337,6 +378,14 @@ impl Registry {
     }
 }
 
+/// The connection was there and broke off, as one does that was idle for too long. One
+/// that cannot be made at all is told at once.
+fn broke_off(error: &ureq::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    let kinds = [BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof];
+    matches!(error, ureq::Error::Io(error) if kinds.contains(&error.kind()))
+}
+
 /// The error that a registry sends in JSON, as part of a sentence.
 fn words(response: &mut Response<Body>) -> String {
     let mut text = Vec::new();
@@ -353,10 +402,6 @@ fn words(response: &mut Response<Body>) -> String {
 fn content_range(response: &Response<Body>) -> Option<u64> {
     let range = response.headers().get(header::CONTENT_RANGE)?.to_str().ok()?;
     range.strip_prefix("bytes ")?.split_once('-')?.0.parse().ok()
-}
-
-fn same_origin(a: &Uri, b: &Uri) -> bool {
-    (a.scheme(), a.authority()) == (b.scheme(), b.authority())
 }
 
 fn agent(host: &str, tls: Option<TlsConfig>) -> Agent {
@@ -382,32 +427,5 @@ fn wants_tls(host: &str) -> bool {
             answer.body_mut().read_to_string().is_ok_and(|text| text.contains("HTTPS"))
         }
         _ => false,
-    }
-}
-
-/// True for names of this machine itself, which nobody on the way can overhear.
-pub(crate) fn is_loopback(host: &str) -> bool {
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if !port.ends_with(']') => name,
-        _ => host,
-    };
-    let name = name.trim_start_matches('[').trim_end_matches(']');
-    name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_this_machine_is_loopback() {
-        for host in
-            ["localhost", "localhost:5000", "127.0.0.1", "127.8.0.1:80", "[::1]:5000", "[::1]"]
-        {
-            assert!(is_loopback(host), "{host}");
-        }
-        for host in ["localhost.example", "128.0.0.1", "[::2]:5000", "127.0.0.1.example:5000", ""] {
-            assert!(!is_loopback(host), "{host}");
-        }
     }
 }

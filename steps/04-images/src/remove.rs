@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::layout::{A_WHILE, REF_NAME};
 use crate::manifest::Index;
 use crate::reference::Reference;
-use crate::store::{Image, Store, find};
+use crate::store::{Image, Store, as_it_came, find};
 
 /// How to take an image away.
 #[derive(Default)]
@@ -125,6 +125,7 @@ impl Store {
             let manifest = self.manifest(&entry.digest)?;
             parts.blobs.extend([entry.digest, manifest.config.digest]);
             parts.blobs.extend(manifest.layers.iter().map(|layer| layer.digest));
+            parts.blobs.extend(as_it_came(entry));
             // The index that led to the image.
             let name =
                 entry.annotations.get(REF_NAME).and_then(|name| name.parse::<Reference>().ok());
@@ -173,8 +174,7 @@ fn names_to_take(image: &Image, name: Option<&Reference>, force: bool) -> Result
 fn take_names(index: &mut Index, image: &Image, goes: &[Reference]) {
     let goes: Vec<_> = goes.iter().map(Reference::to_string).collect();
     let is_gone = |name: Option<&String>| name.is_some_and(|name| goes.contains(name));
-    let nameless =
-        index.manifests.iter().find(|entry| entry.digest == image.manifest_digest).cloned();
+    let nameless = index.manifests.iter().find(|entry| entry.digest == image.entry).cloned();
     index.manifests.retain(|entry| !is_gone(entry.annotations.get(REF_NAME)));
     if let Some(mut entry) = nameless
         && !index.manifests.iter().any(|other| other.digest == entry.digest)

@@ -33,6 +33,27 @@ impl Backoff {
     }
 }
 
+/// Waits between the tries of one request, and tells who asked for it.
+pub(crate) struct Patience<'a> {
+    backoff: Backoff,
+    waiting: &'a mut dyn FnMut(String, Duration),
+}
+
+impl<'a> Patience<'a> {
+    /// `waiting` hears of every pause: why, and how long.
+    pub(crate) fn new(waiting: &'a mut dyn FnMut(String, Duration)) -> Self {
+        Self { backoff: Backoff::default(), waiting }
+    }
+
+    /// Pauses, as long as was asked for if anything was. False at the end of patience.
+    pub(crate) fn wait(&mut self, why: String, asked: Option<Duration>) -> bool {
+        let Some(pause) = self.backoff.next(asked) else { return false };
+        (self.waiting)(why, pause);
+        std::thread::sleep(pause);
+        true
+    }
+}
+
 /// A number from 0 to 1 that nobody can use for anything but this.
 fn jitter() -> f64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

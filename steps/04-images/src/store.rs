@@ -9,7 +9,7 @@ use crate::config::ImageConfig;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::layers::Layers;
-use crate::layout::{BlobWriter, Layout, REF_NAME};
+use crate::layout::{BlobWriter, Layout, MANIFEST, REF_NAME};
 use crate::manifest::{Descriptor, Index, Manifest, OCI_CONFIG, OCI_MANIFEST};
 use crate::pipeline::unpack_blob;
 use crate::reference::Reference;
@@ -29,8 +29,11 @@ pub struct Store {
 pub struct Image {
     /// The digest of its config.
     pub id: Digest,
-    /// The digest of its manifest.
+    /// The digest of its manifest, as it came.
     pub manifest_digest: Digest,
+    /// The digest of its manifest in OCI's words, by which the table has it. Nearly
+    /// always the same one.
+    pub(crate) entry: Digest,
     /// Its names; those with a tag come before those with a digest.
     pub references: Vec<Reference>,
     /// How to run it.
@@ -101,7 +104,7 @@ impl Store {
         }
         self.layout.change_index(|index| {
             let (image, _) = find(self.images_of(index)?, source)?;
-            let of_image = |entry: &&Descriptor| entry.digest == image.manifest_digest;
+            let of_image = |entry: &&Descriptor| entry.digest == image.entry;
             let entry = index.manifests.iter().find(of_image).cloned();
             name(index, entry.expect("an image of this index"), std::slice::from_ref(target));
             Ok(())
@@ -131,7 +134,7 @@ impl Store {
 
     /// Bytes of file content in an unpacked layer; 0 before it is unpacked.
     pub fn layer_size(&self, diff_id: &Digest) -> Result<u64> {
-        Ok(if self.layers.has(diff_id) { self.layers.record(diff_id)?.size } else { 0 })
+        Ok(self.layers.record(diff_id)?.size)
     }
 
     /// True if [`Store::layers`] has nothing to unpack.
@@ -234,7 +237,7 @@ impl Store {
         let mut images: Vec<Image> = Vec::new();
         for entry in index.manifests.iter().rev() {
             let reference = entry.annotations.get(REF_NAME).and_then(|name| name.parse().ok());
-            let known = images.iter().position(|image| image.manifest_digest == entry.digest);
+            let known = images.iter().position(|image| image.entry == entry.digest);
             let at = match known {
                 Some(at) => at,
                 None => {
@@ -267,7 +270,8 @@ impl Store {
         }
         Ok(Image {
             id: manifest.config.digest,
-            manifest_digest: entry.digest,
+            manifest_digest: as_it_came(entry).unwrap_or(entry.digest),
+            entry: entry.digest,
             references: Vec::new(),
             config,
             layers: manifest.layers,
@@ -280,6 +284,11 @@ impl Store {
         serde_json::from_slice(&self.layout.read(digest)?)
             .map_err(|error| Error::Corrupt(format!("unreadable manifest {digest}: {error}")))
     }
+}
+
+/// The digest of the manifest that a registry sent, where the table points to another.
+pub(crate) fn as_it_came(entry: &Descriptor) -> Option<Digest> {
+    entry.annotations.get(MANIFEST)?.parse().ok()
 }
 
 /// Gives a manifest these names, and takes them from whoever had them. An image that

@@ -219,9 +219,10 @@ impl<'a> Layer<'a> {
                 file.set_len(size).doing(doing)?;
             }
         }
-        let left_out = Attributes::of(entry)
+        let attributes = Attributes::of(entry);
+        let left_out = attributes
             .set_on_file(&file, &self.owner)
-            .doing(|| format!("set the attributes of {:?}", place.path()))?;
+            .map_err(|errno| attributes.refused(&place.path(), errno))?;
         self.leave_out(left_out, &place.path());
         Ok(())
     }
@@ -392,9 +393,10 @@ impl<'a> Layer<'a> {
     }
 
     fn set_on_node(&mut self, entry: Entry, place: &Place) -> Result<()> {
-        let left_out = Attributes::of(entry)
+        let attributes = Attributes::of(entry);
+        let left_out = attributes
             .set_on_node(place, &self.owner)
-            .doing(|| format!("set the attributes of {:?}", place.path()))?;
+            .map_err(|errno| attributes.refused(&place.path(), errno))?;
         self.leave_out(left_out, &place.path());
         Ok(())
     }
@@ -402,10 +404,11 @@ impl<'a> Layer<'a> {
     /// Sets the attributes of the folders, those inside before those around them.
     fn finish(mut self) -> Result<Unpacked> {
         for (path, attributes) in std::mem::take(&mut self.folders).into_iter().rev() {
-            let doing = || format!("set the attributes of folder {:?}", path);
-            let fd = self.folder.reopen(&path).doing(doing)?;
+            let fd = self.folder.reopen(&path).map_err(|errno| attributes.refused(&path, errno))?;
             self.done.opaque |= attributes.opaque && path.as_os_str().is_empty();
-            let left_out = attributes.set_on_folder(fd, &self.owner).doing(doing)?;
+            let left_out = attributes
+                .set_on_folder(fd, &self.owner)
+                .map_err(|errno| attributes.refused(&path, errno))?;
             self.leave_out(left_out, &path);
         }
         Ok(self.done)

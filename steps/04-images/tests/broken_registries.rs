@@ -21,6 +21,9 @@ fn main() {
         test("a_broken_transfer_goes_on_where_it_broke", REGISTRY, a_broken_transfer_goes_on),
         test("a_server_without_ranges_is_no_obstacle", REGISTRY, a_server_without_ranges),
         test("a_busy_registry_is_asked_again_when_it_says", REGISTRY, a_busy_registry),
+        test("a_server_that_cannot_count_is_asked_for_all", REGISTRY, cannot_count),
+        test("a_connection_that_breaks_off_is_made_again", REGISTRY, a_connection_breaks_off),
+        test("a_busy_token_server_is_asked_again", REGISTRY, a_busy_token_server),
         test("a_registry_that_stays_broken_is_given_up", REGISTRY, a_registry_that_stays_broken),
         test("wrong_bytes_are_refused_and_leave_nothing", REGISTRY, wrong_bytes_are_refused),
         test("a_wrong_manifest_is_refused", REGISTRY, a_wrong_manifest_is_refused),
@@ -30,7 +33,9 @@ fn main() {
         test("a_killed_pull_is_taken_up_by_the_next", REGISTRY, a_killed_pull_is_taken_up),
         test("wrong_bytes_of_a_killed_pull_do_no_harm", REGISTRY, wrong_bytes_of_a_killed_pull),
         test("an_image_that_is_not_there_is_told_so", REGISTRY, an_image_that_is_not_there),
+        test("a_bad_name_is_one_sentence", &[], a_bad_name),
         test("a_full_disk_is_told_and_left_clean", DISK, a_full_disk_is_told),
+        test("a_full_disk_leaves_nothing_of_the_host_image", DISK, no_space_for_the_host),
         test("a_newer_store_is_refused", &[], a_newer_store_is_refused),
     ])
 }
@@ -106,6 +111,61 @@ fn a_busy_registry() {
     assert!(output.status.success(), "{}", support::stderr(&output));
     assert!(begin.elapsed() > Duration::from_secs(1), "it waited as long as it was told");
     assert!(support::stderr(&output).contains("429"), "{}", support::stderr(&output));
+}
+
+/// Another range than was asked for, none at all, or a refusal: each is no end.
+fn cannot_count() {
+    let answers = [
+        ("206 Partial Content", "Content-Range: bytes 900000-999999/2000000\r\n"),
+        ("206 Partial Content", ""),
+        ("416 Range Not Satisfiable", ""),
+    ];
+    for (status, headers) in answers {
+        let (_registry, proxy, content) =
+            start(move |request| match (is_layer(request), request.header("range")) {
+                (true, None) if request.earlier == 0 => Fate::Cut(500_000),
+                (true, Some(_)) => answer(status, headers),
+                _ => Fate::Pass,
+            });
+        let store = Store::new();
+        store.ok(&["pull", &proxy.reference("app")]);
+        assert_eq!(store.layer_file("file0").unwrap(), content, "{status} {headers}");
+        assert_eq!(layer_requests(&proxy).len(), 3, "{status} {headers}");
+    }
+}
+
+fn a_connection_breaks_off() {
+    let (_registry, proxy, content) = start(|request| match request.earlier {
+        // Before the first word of an answer, and in the middle of a document.
+        0 if request.path != "/v2/" => Fate::Drop,
+        1 if request.path.contains("/manifests/") => Fate::Cut(100),
+        _ => Fate::Pass,
+    });
+    let store = Store::new();
+    store.ok(&["pull", &proxy.reference("app")]);
+    assert_eq!(store.layer_file("file0").unwrap(), content);
+}
+
+fn a_busy_token_server() {
+    let registry = Registry::start();
+    large(&registry);
+    let tokens = Proxy::start(registry.address(), |request| match request.earlier {
+        0 => answer("503 Service Unavailable", ""),
+        1 => answer("429 Too Many Requests", "Retry-After: 1\r\n"),
+        _ => Fate::Answer {
+            status: "200 OK",
+            headers: String::new(),
+            body: r#"{"access_token": "abc"}"#.into(),
+        },
+    });
+    let challenge =
+        format!("WWW-Authenticate: Bearer realm=\"http://{}/token\"\r\n", tokens.address());
+    let front =
+        Proxy::start(registry.address(), move |request| match request.header("authorization") {
+            Some("Bearer abc") => Fate::Pass,
+            _ => answer("401 Unauthorized", &challenge),
+        });
+    Store::new().ok(&["pull", &front.reference("app")]);
 }
 
 fn a_registry_that_stays_broken() {
@@ -294,23 +354,51 @@ fn an_image_that_is_not_there() {
     store.assert_empty();
 }
 
+fn a_bad_name() {
+    let store = Store::new();
+    let told = [
+        (&["pull", "r.io/App"][..], "invalid reference format \"r.io/App\": the repository name"),
+        (&["tag", "host", "a//b"], "invalid reference format \"a//b\": two slashes"),
+        (&["pull", "--platform=linux", "app"], "invalid platform \"linux\": write it as"),
+    ];
+    for (args, sentence) in told {
+        let output = store.command(args).output().unwrap();
+        let said = support::stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.starts_with(&format!("images: {sentence}")), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+}
+
 fn a_full_disk_is_told() {
     let registry = Registry::start();
     large(&registry);
+    on_a_small_disk("3m", &["pull", &registry.reference("app")], 1);
+}
+
+/// Too small for its blob, and for what comes out of it.
+fn no_space_for_the_host() {
+    for size in ["1m", "24m"] {
+        on_a_small_disk(size, &["run", "host", "true"], 125);
+    }
+}
+
+fn on_a_small_disk(size: &str, args: &[&str], status: u8) {
     // The mount lives in a namespace of its own: nothing of it can stay.
     let folder = testkit::temp_dir();
-    let script = "mount -t tmpfs -o size=3m tmpfs \"$0\" && \"$1\" --root \"$0/root\" pull \"$2\"; \
-        echo status $?; find \"$0/root/layers\" \"$0/root/images/ingest\" \"$0/root/images/blobs/sha256\" -mindepth 1";
+    let script = "at=$1; size=$2; shift 2; mount -t tmpfs -o size=$size tmpfs $at && \
+        \"$0\" --root $at/root \"$@\"; echo status $?; \
+        find $at/root/layers $at/root/images/ingest $at/root/images/blobs/sha256 -mindepth 1";
     let output = Command::new("unshare")
-        .args(["--mount", "sh", "-c", script])
+        .args(["--mount", "sh", "-c", script, support::IMAGES])
         .arg(folder.path())
-        .arg(support::IMAGES)
-        .arg(registry.reference("app"))
+        .arg(size)
+        .args(args)
         .output()
         .unwrap();
     let said = support::stderr(&output);
     assert!(said.contains("No space left on device: free some space"), "{said}");
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "status 1\n");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), format!("status {status}\n"));
 }
 
 fn a_newer_store_is_refused() {

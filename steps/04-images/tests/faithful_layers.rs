@@ -17,12 +17,17 @@ use testkit::Needs;
 /// Set for this program when it is started again, in a user namespace: unpack the
 /// standard input there.
 const UNPACK_HERE: &str = "FAITHFUL_LAYERS_UNPACK";
+/// Set as well if owners count there.
+const OWNERS_COUNT: &str = "FAITHFUL_LAYERS_OWNERS";
 
 fn main() {
     if let Some(dir) = std::env::var_os(UNPACK_HERE) {
-        let options = UnpackOptions { ignore_owners: true, ..UnpackOptions::default() };
-        let unpacked = unpack(std::io::stdin(), Path::new(&dir), &options).unwrap();
-        println!("{}", unpacked.left_out.join("\n"));
+        let ignore_owners = std::env::var_os(OWNERS_COUNT).is_none();
+        let options = UnpackOptions { ignore_owners, ..UnpackOptions::default() };
+        match unpack(std::io::stdin(), Path::new(&dir), &options) {
+            Ok(unpacked) => println!("{}", unpacked.left_out.join("\n")),
+            Err(error) => println!("{error}"),
+        }
         return;
     }
     let tar = [Needs::Root, Needs::Program("tar"), Needs::Program("getfattr")];
@@ -35,6 +40,7 @@ fn main() {
         testkit::test("overlayfs_hides_what_a_layer_removes", &overlay, hidden),
         testkit::test("overlayfs_of_an_ordinary_user_does_so_too", &rootless, hidden_rootless),
         testkit::test("an_ordinary_user_is_told_what_was_left_out", &rootless, left_out),
+        testkit::test("an_owner_without_an_id_here_is_named", &rootless, no_such_owner),
         testkit::test("a_strict_umask_changes_no_mode", &[Needs::Program("sh")], umask),
     ])
 }
@@ -184,6 +190,10 @@ fn hidden() {
 
 /// Unpacks `layer` into the folder `name` of the user's home, as root of a user namespace.
 fn unpack_rootless(user: &testkit::User, name: &str, layer: &[u8]) -> String {
+    unpack_with(user, name, layer, &[])
+}
+
+fn unpack_with(user: &testkit::User, name: &str, layer: &[u8], set: &[&str]) -> String {
     let dir = user.home().join(name);
     let made = user.command("mkdir").arg(&dir).status().unwrap();
     assert!(made.success());
@@ -192,6 +202,7 @@ fn unpack_rootless(user: &testkit::User, name: &str, layer: &[u8]) -> String {
         .args(["--user", "--map-root-user"])
         .arg(testkit::reachable(std::env::current_exe().unwrap()))
         .env(UNPACK_HERE, &dir)
+        .envs(set.iter().map(|name| (name, "1")))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -236,6 +247,25 @@ fn left_out() {
     // It would run as us, where it was to run as 33.
     let mode = fs::metadata(user.home().join("layer/setuid")).unwrap().mode();
     assert_eq!(mode & 0o7777, 0o755);
+}
+
+fn no_such_owner() {
+    let user = testkit::user().unwrap();
+    let entry = |kind: u8| {
+        Tar::default().raw(b"", |header| {
+            header.set_entry_type(tar::EntryType::new(kind));
+            header.as_old_mut().name[..4].copy_from_slice(b"it/x");
+            header.as_old_mut().linkname[0] = b'x';
+            header.set_uid(33);
+            header.set_gid(34);
+        })
+    };
+    for (name, kind) in [("file", b'0'), ("link", b'2'), ("folder", b'5')] {
+        let told = unpack_with(&user, name, &entry(kind).end(), &[OWNERS_COUNT]);
+        let expected = "set the attributes of \"it/x\": Invalid argument: it belongs to 33:34, \
+            which this user has no id for: give more in /etc/subuid and /etc/subgid\n";
+        assert_eq!(told, expected, "{name}");
+    }
 }
 
 fn umask() {

@@ -14,6 +14,7 @@ use testkit::Needs;
 fn main() {
     testkit::main(vec![
         testkit::test("a_hostile_layer_says_what_it_tried_and_touches_nothing", &[], hostile),
+        testkit::test("a_path_that_is_too_long_to_write_is_refused", &[], beyond_paths),
         testkit::test("a_mutated_layer_never_gets_out", &[], mutated),
         testkit::test("a_bomb_stops_at_its_limit", &[], bombs),
         testkit::test("an_absolute_name_is_taken_from_the_root_of_the_layer", &[], absolute),
@@ -208,6 +209,24 @@ fn hostile_layers(outside: &Path) -> Vec<(&'static str, Tar, &'static str)> {
         ),
         ("no archive", Tar(b"what".repeat(500)), "it is not a tar archive"),
     ]
+}
+
+/// Each name is short enough. What they lead to has a path that nobody can write any more.
+fn beyond_paths() {
+    let folder = testkit::temp_dir();
+    let long = |letter: &str| vec![letter.repeat(200); 18].join("/");
+    let (first, second) = (long("n"), format!("s/{}/file", long("m")));
+    let archive = Tar::default()
+        .pax(&[("path", format!("{first}/").as_bytes())])
+        .folder("x")
+        .pax(&[("linkpath", first.as_bytes())])
+        .symlink("s", "x")
+        .pax(&[("path", second.as_bytes())])
+        .file("x", "deep")
+        .end();
+    let error = unpack(&archive[..], folder.path(), &UnpackOptions::default());
+    let error = error.unwrap_err().to_string();
+    assert!(error.ends_with("nests folders too deep"), "{error}");
 }
 
 fn sparse<'a>(map: &'a [u8], size: &'a [u8]) -> [(&'a str, &'a [u8]); 2] {

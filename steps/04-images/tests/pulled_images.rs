@@ -95,17 +95,36 @@ fn skopeo_reads_the_store() {
     skopeo(&["copy", "--quiet", &from, &format!("dir:{}", other.path().join("copy").display())]);
 }
 
-fn dockers_own_manifests_are_understood() {
-    let (registry, store) = (Registry::start(), Store::new());
-    let oci = push(&registry, "oci", &[b"content"]);
-    let docker = registry.reference("docker");
+/// An image in the registry, with a manifest of Docker's own kind.
+fn push_as_docker(registry: &Registry, name: &str) -> String {
+    let (oci, docker) = (push(registry, "oci", &[b"content"]), registry.reference(name));
     let (from, to) = (format!("docker://{oci}"), format!("docker://{docker}"));
     let plain = ["--src-tls-verify=false", "--dest-tls-verify=false", "--quiet"];
     skopeo(&[&["copy", "--format=v2s2"], &plain[..], &[&from, &to]].concat());
+    docker
+}
+
+fn dockers_own_manifests_are_understood() {
+    let (registry, store) = (Registry::start(), Store::new());
+    let docker = push_as_docker(&registry, "docker");
     store.ok(&["pull", &docker]);
     assert_eq!(store.layer_file("file0").unwrap(), b"content");
-    let index = fs::read_to_string(store.root().join("images/index.json")).unwrap();
-    assert!(index.contains("vnd.docker.distribution.manifest.v2+json"), "kept as it came: {index}");
+    // Kept as it came, under the digest that the registry has it under.
+    let shown: Value = serde_json::from_str(&store.ok(&["inspect", &docker])).unwrap();
+    let (_, digest) = shown[0]["RepoDigests"][0].as_str().unwrap().split_once("@sha256:").unwrap();
+    assert_eq!(shown[0]["Descriptor"]["digest"], json!(format!("sha256:{digest}")));
+    let manifest = fs::read_to_string(store.root().join("images/blobs/sha256").join(digest));
+    assert!(manifest.unwrap().contains("vnd.docker.distribution.manifest.v2+json"));
+    // And told in OCI's words to whoever reads the layout.
+    let to = testkit::temp_dir();
+    let from = format!("oci:{}:{docker}:latest", store.root().join("images").display());
+    let told: Value = serde_json::from_str(&skopeo(&["inspect", &from])).unwrap();
+    assert_eq!(told["Env"], json!(["A=b"]));
+    skopeo(&["copy", "--quiet", &from, &format!("dir:{}", to.path().join("copy").display())]);
+    store.ok(&["tag", &docker, "other"]);
+    store.ok(&["rmi", &docker]);
+    store.ok(&["rmi", "other"]);
+    store.assert_empty();
 }
 
 fn zstd_and_plain_layers_are_understood() {

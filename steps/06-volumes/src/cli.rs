@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
+use std::mem::discriminant;
 
 use clap::{ArgAction, Args, Subcommand};
 use serde_json::json;
@@ -9,7 +10,7 @@ use serde_json::json;
 use crate::error::{Error, Result, input};
 use crate::record::{NewVolume, Record};
 use crate::short::parse_tmpfs;
-use crate::spec::Spec;
+use crate::spec::{Source, Spec, Volume};
 use crate::store::Volumes;
 use crate::{parse_mount, parse_volume};
 
@@ -34,15 +35,25 @@ impl VolumeArgs {
         let base = std::env::current_dir().map_err(|error| {
             Error::System(namespaces::Error::os("find the current directory", error))
         })?;
-        let mut specs = Vec::new();
+        let (mut specs, mut wanted) = (Vec::new(), Vec::new());
         for text in &self.volumes {
-            specs.push(parse_volume(text, &base)?);
+            let spec = parse_volume(text, &base)?;
+            match &spec.source {
+                Source::Volume(Volume { name: None, .. }) => wanted.push(spec),
+                _ => specs.push(spec),
+            }
         }
         for text in &self.mounts {
             specs.push(parse_mount(text, &base)?);
         }
         for text in &self.tmpfs {
             specs.push(parse_tmpfs(text)?);
+        }
+        // A path alone, as an image's, is content with whatever else is mounted there.
+        for spec in wanted {
+            if !specs.iter().any(|other| other.target == spec.target) {
+                specs.push(spec);
+            }
         }
         if specs.iter().any(|spec| spec.relabel) {
             eprintln!("z and Z are ignored: this engine sets no SELinux labels");
@@ -166,8 +177,21 @@ impl std::str::FromStr for Filter {
 }
 
 impl Filter {
+    /// True if all filters mean the volume. Of several values of one key any is enough,
+    /// but for labels: all of those must be there.
+    pub fn admit(filters: &[Filter], record: &Record, is_used: bool) -> bool {
+        let matches = |filter: &Filter| filter.matches(record, is_used);
+        filters.iter().all(|filter| match filter {
+            Filter::Label(..) => matches(filter),
+            _ => {
+                let key = discriminant(filter);
+                filters.iter().any(|other| discriminant(other) == key && matches(other))
+            }
+        })
+    }
+
     /// True if the volume is meant.
-    pub fn matches(&self, record: &Record, is_used: bool) -> bool {
+    fn matches(&self, record: &Record, is_used: bool) -> bool {
         let has = |key: &str, value: &Option<String>| {
             let found = record.labels.get(key);
             found.is_some_and(|found| value.as_ref().is_none_or(|value| value == found))
@@ -192,12 +216,19 @@ impl Command {
             }
             Command::Ls(args) => run_list(volumes, args),
             Command::Inspect { names } => {
-                let found: Result<Vec<_>> =
-                    names.iter().map(|name| Ok(describe(volumes, &volumes.get(name)?))).collect();
-                println!("{:#}", serde_json::Value::from(found?));
-                Ok(())
+                let mut found = Vec::new();
+                let told = each(names, |name| {
+                    found.push(describe(volumes, &volumes.get(name)?));
+                    Ok(())
+                });
+                println!("{:#}", serde_json::Value::from(found));
+                told
             }
-            Command::Rm { names, force } => each(names, |name| volumes.remove(name, *force)),
+            Command::Rm { names, force } => each(names, |name| {
+                volumes.remove(name, *force)?;
+                println!("{name}");
+                Ok(())
+            }),
             Command::Prune(args) => run_prune(volumes, args),
         }
     }
@@ -206,7 +237,7 @@ impl Command {
 impl Create {
     fn volume(&self) -> NewVolume {
         NewVolume {
-            name: self.name.clone(),
+            name: self.name.clone().filter(|name| !name.is_empty()),
             driver: Some(self.driver.clone()),
             labels: pairs(&self.labels),
             options: pairs(&self.options),
@@ -222,17 +253,14 @@ fn pairs(texts: &[String]) -> BTreeMap<String, String> {
     texts.iter().map(pair).collect()
 }
 
-/// Does it for all, tells each that is done, and the last error.
-fn each(names: &[String], act: impl Fn(&str) -> Result<()>) -> Result<()> {
+/// Does it for all, and tells every error, the last one to the caller.
+fn each(names: &[String], mut act: impl FnMut(&str) -> Result<()>) -> Result<()> {
     let mut result = Ok(());
     for name in names {
-        match act(name) {
-            Ok(()) => println!("{name}"),
-            Err(error) => {
-                if let Err(earlier) = std::mem::replace(&mut result, Err(error)) {
-                    eprintln!("{earlier}");
-                }
-            }
+        if let Err(error) = act(name)
+            && let Err(earlier) = std::mem::replace(&mut result, Err(error))
+        {
+            eprintln!("{earlier}");
         }
     }
     result
@@ -257,7 +285,7 @@ fn run_list(volumes: &Volumes, args: &List) -> Result<()> {
     let mut records = Vec::new();
     for record in volumes.list()? {
         let is_used = !volumes.users(&record.name)?.is_empty();
-        if args.filters.iter().all(|filter| filter.matches(&record, is_used)) {
+        if Filter::admit(&args.filters, &record, is_used) {
             records.push(record);
         }
     }
@@ -279,7 +307,7 @@ fn run_prune(volumes: &Volumes, args: &Prune) -> Result<()> {
     if !args.force && !confirm(args.all)? {
         return input("volume prune has been cancelled");
     }
-    let keep = |record: &Record| !args.filters.iter().all(|filter| filter.matches(record, false));
+    let keep = |record: &Record| !Filter::admit(&args.filters, record, false);
     let (names, bytes) = volumes.prune(args.all, keep)?;
     if !names.is_empty() {
         println!("Deleted Volumes:");
@@ -316,6 +344,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_path_alone_is_content_with_what_else_is_mounted_there() {
+        let told = |volumes: &[&str], mounts: &[&str]| {
+            let texts = |all: &[&str]| all.iter().map(|text| text.to_string()).collect();
+            let (volumes, mounts) = (texts(volumes), texts(mounts));
+            let specs = VolumeArgs { volumes, mounts, tmpfs: vec![] }.specs().unwrap();
+            specs.iter().map(Spec::to_string).collect::<Vec<_>>().join(", ")
+        };
+        assert_eq!(told(&["/x", "/x/"], &[]), "volume (new) on /x rw");
+        assert_eq!(told(&["/x", "data:/x"], &[]), "volume data on /x rw");
+        assert_eq!(told(&["/x"], &["type=tmpfs,target=/x"]), "tmpfs  on /x rw");
+    }
+
+    #[test]
     fn a_filter_is_written_as_docker_has_it() {
         let record = Record {
             version: 1,
@@ -341,6 +382,13 @@ mod tests {
         for no in ["name=x", "label=a=2", "label!=a", "driver=x", "dangling=true"] {
             assert_eq!(matches(no), Some(false), "{no}");
         }
+        let admit = |texts: &[&str]| {
+            let filters: Vec<Filter> = texts.iter().map(|text| text.parse().unwrap()).collect();
+            Filter::admit(&filters, &record, true)
+        };
+        assert!(admit(&[]) && admit(&["name=x", "name=at"]) && admit(&["label=a", "label=b"]));
+        assert!(!admit(&["label=a", "label=c"]) && !admit(&["name=at", "driver=x"]));
+        assert!(admit(&["label!=a", "label!=c"]) && !admit(&["label!=a", "label!=b"]));
         for wrong in ["", "name", "size=1", "dangling=maybe"] {
             assert_eq!(matches(wrong), None, "{wrong}");
         }

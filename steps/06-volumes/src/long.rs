@@ -308,6 +308,7 @@ mod tests {
         insta::assert_snapshot!(told("type=cloud,target=/b"), @r#"invalid mount config for type "cloud": mount type unknown"#);
         insta::assert_snapshot!(told("type=bind,source=/a, target=/b"), @"invalid option 'target' in ' target=/b': option should not have whitespace");
         insta::assert_snapshot!(told("type=bind,source=/a,target=/b,bind-recursive=readonly,ro"), @"option 'bind-recursive=readonly' requires 'bind-propagation=rprivate' to be specified in conjunction");
+        insta::assert_snapshot!(told("type=volume,target=/b,readonly"), @r#"invalid mount config for type "volume": must not set ReadOnly mode when using anonymous volumes"#);
         insta::assert_snapshot!(told("type=volume,target=/b,volume-subpath=x"), @r#"invalid mount config for type "volume": must not set Subpath when using anonymous volumes"#);
         insta::assert_snapshot!(told("type=volume,src=v,target=/b,volume-subpath=../x"), @r#"invalid mount config for type "volume": subpath must be a relative path within the volume"#);
         insta::assert_snapshot!(told("type=tmpfs,target=/b,tmpfs-size=much"), @"invalid value for tmpfs-size: much");

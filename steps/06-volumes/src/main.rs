@@ -58,10 +58,11 @@ fn main() {
     cli::exit_with(root.and_then(|root| match cli.command {
         Command::Run(run) => run.act(&root),
         Command::Volume(command) => {
-            let volumes = Volumes::open(&root)?;
-            volumes.reconcile(is_running)?;
-            command.run(&volumes)?;
-            Ok(0)
+            let done = Volumes::open(&root).and_then(|volumes| {
+                volumes.reconcile(is_running)?;
+                command.run(&volumes)
+            });
+            done.map(|()| 0).map_err(|error| Error::from(error).exit_code(1))
         }
         Command::Images(command) => {
             let done = images::run::as_owner(|| Ok(command.run(&Store::open(&root)?)?));

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use rootfs::Propagation;
 
 use crate::error::{Error, Result, input};
-use crate::spec::{Bind, Source, Spec, Tmpfs, Volume, check};
+use crate::spec::{Bind, Source, Spec, Tmpfs, Volume, check, wrong};
 
 /// What may follow the last colon.
 #[derive(Debug, Default)]
@@ -41,7 +41,7 @@ impl Mode {
                     !std::mem::replace(&mut copy, true)
                 }
                 // For machines that share files with a virtual one; here all are the same.
-                "consistent" | "cached" | "delegated" | "default" => {
+                "consistent" | "cached" | "delegated" => {
                     !std::mem::replace(&mut mode.consistency, true)
                 }
                 word => mode.propagation.replace(Propagation::parse(word)?).is_none(),
@@ -80,7 +80,17 @@ pub fn parse_volume(text: &str, base: &Path) -> Result<Spec> {
         relabel: mode.relabel,
         source: find_source(source, &mode, base),
     };
-    check(spec).map_err(|error| Error::Input(format!("{}: {error}", invalid())))
+    // What only the other type has is no mere word too many.
+    let extra = match &spec.source {
+        Source::Volume(_) if mode.propagation.is_some() => Some("BindOptions"),
+        Source::Bind(_) if mode.nocopy => Some("VolumeOptions"),
+        _ => None,
+    };
+    let checked = match extra {
+        Some(field) => wrong(&spec, format!("field {field} must not be specified")),
+        None => check(spec),
+    };
+    checked.map_err(|error| Error::Input(format!("{}: {error}", invalid())))
 }
 
 fn find_source(source: Option<&str>, mode: &Mode, base: &Path) -> Source {
@@ -206,6 +216,13 @@ mod tests {
             "/path:shared",
             "/path:slave",
             "name:/absolute-path:shared:x",
+            "name:/absolute-path:shared",
+            "name:/absolute-path:rshared",
+            "name:/absolute-path:slave",
+            "name:/absolute-path:rslave",
+            "name:/absolute-path:private",
+            "name:/absolute-path:rprivate",
+            "/path:/absolute-path:nocopy",
         ];
         let mode = [
             "/p:/p:sw",
@@ -213,6 +230,7 @@ mod tests {
             "/p:/p:ro,rshared,rslave",
             "/p:/p:ro,z,rshared,rslave",
             "/p:/p:ro,ro",
+            "/p:/p:default",
         ];
         let all = [
             (&absolute[..], "mount path must be absolute"),
@@ -234,6 +252,7 @@ mod tests {
         insta::assert_snapshot!(told("..:/src"), @"bind / on /src rw");
         insta::assert_snapshot!(told("/a/../b:/c"), @"bind /b on /c rw");
         insta::assert_snapshot!(told("data:/"), @r#"invalid volume specification: 'data:/': invalid mount config for type "volume": invalid specification: destination can't be '/'"#);
+        insta::assert_snapshot!(told("data:/b:shared"), @r#"invalid volume specification: 'data:/b:shared': invalid mount config for type "volume": field BindOptions must not be specified"#);
         insta::assert_snapshot!(told("/a:/b:wrong"), @"invalid mode: wrong");
         insta::assert_snapshot!(told("/:path"), @r#"invalid volume specification: '/:path': invalid mount config for type "bind": invalid mount path: 'path' mount path must be absolute"#);
     }

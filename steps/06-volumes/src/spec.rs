@@ -113,7 +113,7 @@ impl fmt::Display for Spec {
 /// Checks what holds for every mount, in Docker's order, and cleans the target's path.
 pub(crate) fn check(mut spec: Spec) -> Result<Spec> {
     let kind = spec.source.kind();
-    let wrong = |why: String| input(format!("invalid mount config for type {kind:?}: {why}"));
+    let wrong = |why: String| wrong_for(kind, why);
     if spec.target.as_os_str().is_empty() {
         return wrong("field Target must not be empty".into());
     }
@@ -145,10 +145,22 @@ pub(crate) fn check(mut spec: Spec) -> Result<Spec> {
                 return wrong("subpath must be a relative path within the volume".into());
             }
         }
+        Source::Volume(Volume { name: None, .. }) if spec.read_only => {
+            return wrong("must not set ReadOnly mode when using anonymous volumes".into());
+        }
         _ => {}
     }
     spec.target = target;
     Ok(spec)
+}
+
+/// Docker's frame for what is wrong with a mount.
+pub(crate) fn wrong(spec: &Spec, why: String) -> Result<Spec> {
+    wrong_for(spec.source.kind(), why)
+}
+
+fn wrong_for(kind: &str, why: String) -> Result<Spec> {
+    input(format!("invalid mount config for type {kind:?}: {why}"))
 }
 
 /// Without `.`, `..` and doubled slashes, as text.

@@ -16,9 +16,10 @@ type Claim = (&'static str, fn(&Place));
 fn main() {
     let root = [Needs::Root, Needs::Overlay, Needs::Program("busybox")];
     let user = [Needs::User, Needs::Subids, Needs::UserNamespaces, Needs::Program("busybox")];
-    let claims: [Claim; 10] = [
+    let claims: [Claim; 11] = [
         ("a_volume_outlives_its_container", a_volume_outlives_its_container),
         ("a_new_volume_gets_the_images_content", a_new_volume_gets_the_images_content),
+        ("a_volume_below_a_bind_gets_the_images_content", a_volume_below_a_bind),
         ("what_has_no_name_goes_with_its_container", what_has_no_name_goes_with_its_container),
         ("binds_show_the_host", binds_show_the_host),
         ("a_tmpfs_is_limited_and_gone", a_tmpfs_is_limited_and_gone),
@@ -173,6 +174,22 @@ fn a_volume_on_etc_leaves_its_name(place: &Place) {
     assert_eq!(place.shell(&["-h", "box", "-v", &file], "cat /etc/hostname"), "host");
 }
 
+/// As developers mount their sources over an application, and spare what the image built.
+fn a_volume_below_a_bind(place: &Place) {
+    fs::create_dir(place.path("host/deep")).unwrap();
+    fs::write(place.path("host/deep/mine"), "host").unwrap();
+    place.give(&place.path("host/deep"));
+    let flags = ["-v", "./host:/data", "-v", "kept:/data/deep"];
+    assert_eq!(
+        place.shell(&flags, "ls /data /data/deep"),
+        "/data:\ndeep\nfile\n\n/data/deep:\nfile\n"
+    );
+    assert!(place.path("host/deep/mine").exists());
+    let flags = ["--tmpfs", "/data", "-v", "/data/deep"];
+    assert_eq!(place.shell(&flags, "cat /data/deep/file"), "image");
+    place.volume(&["rm", "kept"]);
+}
+
 fn what_has_no_name_goes_with_its_container(place: &Place) {
     assert_eq!(place.shell(&["-v", "/data"], "cat /data/deep/file; echo > /data/x"), "image");
     assert_eq!(place.volume(&["ls", "-q"]), "");
@@ -293,6 +310,14 @@ fn bad_input_is_one_sentence_and_leaves_nothing(place: &Place) {
             &["-v", "./host:/proc/sys"],
             "125 volumes: mount on /proc/sys: it is inside of /proc: choose another path in the container",
         ),
+        (
+            &["-v", "aa:/c:shared"],
+            "125 volumes: invalid volume specification: 'aa:/c:shared': invalid mount config for type \"volume\": field BindOptions must not be specified",
+        ),
+        (
+            &["--mount", "dst=/c,readonly"],
+            "125 volumes: invalid mount config for type \"volume\": must not set ReadOnly mode when using anonymous volumes",
+        ),
         (&["-v", "./host:/c:rshared"], ""),
     ];
     for (flags, expected) in expected {
@@ -317,8 +342,14 @@ fn the_commands_speak_as_docker_does(place: &Place) {
     assert_eq!(place.volume(&["inspect", "none"]), "volumes: get none: no such volume\n");
     assert_eq!(place.volume(&["rm", "none"]), "volumes: get none: no such volume\n");
     assert_eq!(place.volume(&["rm", "-f", "none"]), "none\n");
+    let output = place.binary().args(["volume", "inspect", "one", "none", "two"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&found[0]["Name"], &found[1]["Name"]), (&"one".into(), &"two".into()));
+    assert_eq!(place.volume(&["create", ""]).len(), 65, "a name of its own");
     fs::write(place.path("root/volumes/two/_data/file"), [0; 2048]).unwrap();
     chown(place.path("root/volumes/two/_data/file"), Some(place.ids().0), None).unwrap();
+    assert!(place.volume(&["prune", "-f"]).ends_with("\n\nTotal reclaimed space: 0 B\n"));
     assert_eq!(place.volume(&["prune", "-f"]), "Total reclaimed space: 0 B\n");
     assert_eq!(
         place.volume(&["prune", "-f", "-a", "--filter", "label!=a"]),

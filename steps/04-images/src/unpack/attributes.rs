@@ -7,7 +7,9 @@ use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
 
+use namespaces::Error;
 use nix::errno::Errno;
 use nix::fcntl::AtFlags;
 use nix::sys::stat::{FchmodatFlags, Mode, UtimensatFlags, fchmod, fchmodat, futimens, utimensat};
@@ -162,6 +164,18 @@ impl Attributes {
             utimensat(parent, name, &time, &time, UtimensatFlags::NoFollowSymlink)?;
         }
         Ok(left_out)
+    }
+
+    /// What the kernel says of these attributes, and what to do about it.
+    pub(super) fn refused(&self, path: &Path, errno: Errno) -> Error {
+        let error = Error::os(format!("set the attributes of {path:?}"), errno);
+        match (errno, self.owner) {
+            (Errno::EINVAL, Some((uid, gid))) => error.hint(format!(
+                "it belongs to {uid}:{gid}, which this user has no id for: give more in \
+                 /etc/subuid and /etc/subgid"
+            )),
+            _ => error,
+        }
     }
 
     /// A file that stayed ours must not run as us where it was to run as another.

@@ -142,7 +142,7 @@ impl Folder {
             // root is the layer's.
             Err(Errno::ELOOP) => match self.resolve(path, ResolveFlag::RESOLVE_IN_ROOT) {
                 Ok(fd) => {
-                    let real = self.path_of(&fd)?;
+                    let real = self.path_of(&fd, path)?;
                     (fd, real)
                 }
                 Err(Errno::ELOOP) => {
@@ -178,12 +178,17 @@ impl Folder {
     // ANCHOR_END: resolve
 
     /// Where in the layer an open folder is. Asked only where a symbolic link was followed.
-    fn path_of(&self, fd: &OwnedFd) -> Result<PathBuf> {
-        let name = |fd: RawFd| {
-            readlink(&*proc_path(fd)).map(PathBuf::from).doing(|| "read /proc/self/fd".to_owned())
+    fn path_of(&self, fd: &OwnedFd, through: &Path) -> Result<PathBuf> {
+        let name = |fd: RawFd| readlink(&*proc_path(fd)).map(PathBuf::from);
+        let doing = || "read /proc/self/fd".to_owned();
+        let root = name(self.root.fd.as_raw_fd()).doing(doing)?;
+        let path = match name(fd.as_raw_fd()) {
+            // Each link was short enough. The folder that they lead to has no path any more.
+            Err(Errno::ENAMETOOLONG) => {
+                return Err(refuse_path(through, "nests folders too deep"));
+            }
+            path => path.doing(doing)?,
         };
-        let root = name(self.root.fd.as_raw_fd())?;
-        let path = name(fd.as_raw_fd())?;
         path.strip_prefix(&root)
             .map(Path::to_owned)
             .map_err(|_| refuse_path(&path, "lies outside of the layer"))

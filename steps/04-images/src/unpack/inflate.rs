@@ -29,7 +29,8 @@ pub fn decompress<'a>(reader: impl Read + Send + 'a) -> io::Result<Box<dyn Read 
         [0x1f, 0x8b, ..] => {
             Box::new(Measured::new(flate2::bufread::MultiGzDecoder::new(input), taken))
         }
-        [0x28, 0xb5, 0x2f, 0xfd] => {
+        // A frame, or one to be skipped, which may come first (RFC 8878, section 3.1.2).
+        [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => {
             Box::new(Measured::new(zstd::Decoder::with_buffer(input)?, taken))
         }
         _ => Box::new(input),
@@ -116,6 +117,14 @@ mod tests {
     #[test]
     fn members_of_a_gzip_follow_one_another() {
         assert_eq!(inflated(&[gzip(b"hello "), gzip(b"world")].concat()), b"hello world");
+    }
+
+    #[test]
+    fn frames_of_a_zstd_follow_one_another_and_some_are_skipped() {
+        let frame = |bytes: &[u8]| zstd::encode_all(bytes, 1).unwrap();
+        let skipped = b"\x5f\x2a\x4d\x18\x03\0\0\0abc".to_vec();
+        let blob = [&skipped, &frame(b"hello "), &skipped, &frame(b"world"), &skipped];
+        assert_eq!(inflated(&blob.map(Vec::as_slice).concat()), b"hello world");
     }
 
     #[test]

@@ -44,21 +44,22 @@ impl Pax {
             return self.sparse.take(key, value);
         }
         match key {
-            b"path" => self.path = some_bytes(value),
-            b"linkpath" => self.link = some_bytes(value),
-            b"size" => self.size = Some(decimal(value)?),
-            b"uid" => self.uid = Some(decimal(value)?),
-            b"gid" => self.gid = Some(decimal(value)?),
-            b"mtime" => self.mtime = Some(time(value).ok_or_else(broken)?),
+            // An empty value takes a record back: what the header says counts.
+            b"path" => self.path = some(value, |value| Ok(value.to_vec()))?,
+            b"linkpath" => self.link = some(value, |value| Ok(value.to_vec()))?,
+            b"size" => self.size = some(value, decimal)?,
+            b"uid" => self.uid = some(value, decimal)?,
+            b"gid" => self.gid = some(value, decimal)?,
+            b"mtime" => self.mtime = some(value, |value| time(value).ok_or_else(broken))?,
             _ => {} // comment, ctime, names of owners: nothing that an unpacked file shows
         }
         Ok(())
     }
 }
 
-/// An empty value takes a record back.
-fn some_bytes(value: &[u8]) -> Option<Vec<u8>> {
-    (!value.is_empty()).then(|| value.to_vec())
+/// What is read from a value, if there is one.
+fn some<T>(value: &[u8], read: impl Fn(&[u8]) -> Result<T>) -> Result<Option<T>> {
+    Some(value).filter(|value| !value.is_empty()).map(read).transpose()
 }
 
 /// Splits the first record off: its key, its value, what follows.
@@ -108,6 +109,13 @@ mod tests {
         let pax = Pax::parse(b"30 SCHILY.xattr.user.x=a\nb=c\n\n12 path=a/b\n").unwrap();
         assert_eq!(pax.xattrs, [(b"user.x".to_vec(), b"a\nb=c\n".to_vec())]);
         assert_eq!(pax.path.unwrap(), b"a/b");
+    }
+
+    #[test]
+    fn an_empty_value_takes_a_record_back() {
+        let records = b"9 size=1\n9 uid=12\n12 path=a/b\n8 size=\n7 uid=\n8 path=\n9 mtime=\n";
+        let pax = Pax::parse(records).unwrap();
+        assert_eq!((pax.size, pax.uid, pax.path, pax.mtime), (None, None, None, None));
     }
 
     #[test]

@@ -137,3 +137,26 @@ fn walk(folder: &Path) -> Vec<PathBuf> {
     }
     found
 }
+
+/// Changes the config of the one image of a layout, and what points to it.
+pub fn change_config(layout: &Path, change: impl FnOnce(&mut serde_json::Value)) {
+    let read = |file: PathBuf| -> serde_json::Value {
+        serde_json::from_slice(&fs::read(file).unwrap()).unwrap()
+    };
+    let blob = |digest: &serde_json::Value| {
+        layout.join("blobs").join(digest.as_str().unwrap().replace(':', "/"))
+    };
+    let write = |pointer: &mut serde_json::Value, document: serde_json::Value| {
+        let text = document.to_string();
+        pointer["digest"] = json!(images::Digest::of(text.as_bytes()));
+        pointer["size"] = json!(text.len());
+        fs::write(blob(&pointer["digest"]), text).unwrap();
+    };
+    let mut index = read(layout.join("index.json"));
+    let mut manifest = read(blob(&index["manifests"][0]["digest"]));
+    let mut config = read(blob(&manifest["config"]["digest"]));
+    change(&mut config);
+    write(&mut manifest["config"], config);
+    write(&mut index["manifests"][0], manifest);
+    fs::write(layout.join("index.json"), index.to_string()).unwrap();
+}

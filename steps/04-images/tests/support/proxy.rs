@@ -32,6 +32,8 @@ pub enum Fate {
     Pass,
     /// The registry never hears of it.
     Answer { status: &'static str, headers: String, body: String },
+    /// The connection breaks before the first word.
+    Drop,
     /// The connection breaks after so many bytes of the body.
     Cut(usize),
     /// The connection hangs after so many bytes of the body.
@@ -99,6 +101,9 @@ fn serve(
         log.push(request.clone());
     }
     let fate = fate(&request);
+    if matches!(fate, Fate::Drop) {
+        return;
+    }
     if let Fate::Answer { status, headers, body } = &fate {
         let length = body.len();
         let _ = write!(
