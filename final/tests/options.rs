@@ -82,6 +82,7 @@ fn capabilities_are_given_and_taken() {
     let more = ["--cap-add", "net_admin", "--cap-add", "CAP_SYS_TIME", "--cap-drop", "CHOWN"];
     assert_eq!(caps(&more), (default | net_admin | sys_time) & !chown);
     assert_eq!(caps(&["--cap-drop", "all", "--cap-add", "CHOWN"]), chown);
+    assert_eq!(caps(&["--cap-drop", "CHOWN", "--cap-add", "CHOWN"]), default);
     let all = caps(&["--cap-add", "ALL", "--cap-drop", "CAP_CHOWN"]);
     assert_eq!((all & chown, all & net_admin), (0, net_admin));
     // What comes with a capability is also let through by the list of system calls.
