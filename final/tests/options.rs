@@ -398,6 +398,14 @@ fn roots_and_memory_files_are_as_asked() {
     let script = "touch /x 2>&1 | grep -c 'Read-only'; touch /tmp/x && echo tmp; \
         df -k --output=size /tmp /dev/shm | tail -n 2 | tr -d ' '";
     assert_eq!(inside(&engine, &flags, script), "1\ntmp\n1024\n2048\n");
+    // The engine's own files are of the root.
+    let script = "for file in hosts hostname resolv.conf; do \
+        touch /etc/$file 2>&1 | grep -c 'Read-only'; done";
+    assert_eq!(inside(&engine, &["--read-only"], script), "1\n1\n1\n");
+    engine.run(&["-d", "--name", "box", "host", "sleep", "60"]);
+    let joined = ["--read-only", "--network", "container:box"];
+    assert_eq!(inside(&engine, &joined, script), "1\n1\n1\n");
+    engine.tell(&["rm", "-f", "box"]);
     engine.assert_nothing_left();
 }
 
