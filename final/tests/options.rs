@@ -468,6 +468,10 @@ fn what_cannot_be_done_is_refused_in_a_sentence() {
         (&["--cap-add", "WISHES"], "unknown capability: \"CAP_WISHES\""),
         (&["--security-opt", "wishes=all"], "invalid --security-opt"),
         (&["--ulimit", "wishes=1"], "invalid ulimit type: wishes"),
+        (&["--stop-signal", "WISHES"], "Invalid signal: WISHES"),
+        (&["--oom-score-adj", "1001"], "Invalid value 1001, range for oom score adj"),
+        (&["--log-opt", "max-file=0"], "invalid value '0' of log option max-file"),
+        (&["-e", ""], "invalid environment variable: "),
         (&["--pid", "mine"], "invalid PID mode: mine"),
         (&["--ipc", "mine"], "invalid IPC mode: mine"),
         (
