@@ -27,6 +27,7 @@ pub mod out;
 pub mod prune;
 pub mod ps;
 pub mod run;
+pub mod spelling;
 pub mod stats;
 pub mod streams;
 pub mod supervision;
@@ -34,10 +35,11 @@ pub mod table;
 pub mod usage;
 pub mod volumes;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::client::Client;
 use crate::daemon::DaemonArgs;
@@ -47,7 +49,7 @@ use described::Flags;
 ///
 /// Runs containers from images, as Docker does, with Docker's words. No daemon is
 /// needed; where one listens, it is used.
-#[derive(Debug, Parser)]
+#[derive(Debug, Args)]
 // A flag that is given twice counts as it was given last, as Docker has it.
 #[command(args_override_self = true)]
 #[command(name = "coracle", version, propagate_version = true, after_help = EXAMPLES)]
@@ -61,6 +63,39 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl CommandFactory for Cli {
+    fn command() -> clap::Command {
+        Self::augment_args(clap::Command::new("coracle"))
+    }
+
+    fn command_for_update() -> clap::Command {
+        Self::augment_args_for_update(clap::Command::new("coracle"))
+    }
+}
+
+impl Parser for Cli {
+    fn try_parse() -> Result<Self, clap::Error> {
+        Self::try_parse_from(std::env::args_os())
+    }
+
+    /// A line that cannot be read is read once more, in every spelling that Docker takes.
+    fn try_parse_from<I, T>(words: I) -> Result<Self, clap::Error>
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<OsString> + Clone,
+    {
+        let words: Vec<OsString> = words.into_iter().map(Into::into).collect();
+        let read = |command: clap::Command| {
+            let mut matches = command.try_get_matches_from(&words)?;
+            Self::from_arg_matches_mut(&mut matches)
+        };
+        read(Self::command()).or_else(|error| match error.use_stderr() {
+            true => read(spelling::generous(Self::command())),
+            false => Err(error),
+        })
+    }
 }
 
 const EXAMPLES: &str = "\

@@ -104,10 +104,19 @@ pub struct RunArgs {
     #[arg(short, long)]
     detach: bool,
     /// Join only these streams: stdin, stdout, stderr.
-    #[arg(short, long, value_name = "STREAM", value_parser = ["stdin", "stdout", "stderr"])]
+    #[arg(short, long, value_name = "STREAM", value_parser = ["stdin", "stdout", "stderr"],
+          ignore_case = true)]
     attach: Vec<String>,
     /// Pass signals on to the program.
-    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
+    #[arg(
+        long,
+        default_value_t = true,
+        action = clap::ArgAction::Set,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_name = "BOOL"
+    )]
     sig_proxy: bool,
     /// The keys that leave its terminal, and let it go on.
     #[arg(long, value_name = "KEYS", default_value = "")]
@@ -176,7 +185,9 @@ impl RunArgs {
             let stdin = self.create.life.process.interactive.then_some("stdin");
             return stdin.into_iter().chain(["stdout", "stderr"]).collect();
         }
-        self.attach.iter().map(String::as_str).collect()
+        let streams = ["stdin", "stdout", "stderr"].into_iter();
+        let wanted = |stream: &&str| self.attach.iter().any(|own| own.eq_ignore_ascii_case(stream));
+        streams.filter(wanted).collect()
     }
 
     fn view(&self) -> View {
