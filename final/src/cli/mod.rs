@@ -14,6 +14,7 @@ pub mod exec;
 pub mod explain;
 pub mod format;
 pub mod human;
+pub mod id_file;
 pub mod image_list;
 pub mod images;
 pub mod inspect;

@@ -20,6 +20,7 @@ use volumes::cli::VolumeArgs;
 
 use super::attach::{self, View};
 use super::connections::ConnectionArgs;
+use super::id_file::IdFile;
 use super::options::OptionArgs;
 use super::supervision::SupervisionArgs;
 use super::{images, mounts, out};
@@ -207,12 +208,7 @@ impl RunArgs {
 /// Creates the container, and pulls its image first where it must.
 async fn make(client: &Client, args: &CreateArgs, body: ContainerCreateBody) -> Result<String> {
     let engine = &args.engine;
-    if let Some(file) = engine.cidfile.as_ref().filter(|file| file.exists()) {
-        bail!(
-            "container ID file found: make sure the other container isn't running, or delete {}",
-            file.display()
-        );
-    }
+    let id_file = engine.cidfile.as_deref().map(IdFile::create).transpose()?;
     let query = [("name", &engine.name), ("platform", &engine.platform)].into_iter();
     let query = query.filter_map(|(key, value)| Some(format!("{key}={}", encode(value.as_ref()?))));
     let path = format!("/containers/create?{}", query.collect::<Vec<_>>().join("&"));
@@ -235,8 +231,12 @@ async fn make(client: &Client, args: &CreateArgs, body: ContainerCreateBody) -> 
         other => other?,
     };
     created.warnings.iter().for_each(|warning| out::tell(format!("WARNING: {warning}")));
-    if let Some(file) = &engine.cidfile {
-        std::fs::write(file, &created.id).with_context(|| format!("write {}", file.display()))?;
+    if let Some(file) = id_file
+        && let Err(error) = file.fill(&created.id)
+    {
+        // Whoever wanted to know it by its id has no use for it.
+        let _ = client.delete(&format!("/containers/{}?v=1", created.id)).await;
+        return Err(error);
     }
     Ok(created.id)
 }
