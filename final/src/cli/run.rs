@@ -13,6 +13,7 @@ use bollard_stubs::models::{
 };
 use cgroups::cli::{DeviceRate, LimitArgs};
 use clap::Args;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use hyper::{Method, StatusCode};
 use namespaces::cli::{RunArgs as LifeArgs, parse_env_file};
 use rootfs::cli::{HostDevice, RootArgs};
@@ -29,6 +30,7 @@ use crate::client::{Client, Refused, encode};
 /// What a container is made of: the flags of all six lessons, and the engine's own.
 #[derive(Debug, Args)]
 #[group(id = "create")]
+#[command(mut_arg("workdir", |arg| arg.value_parser(perhaps_empty())))]
 #[command(mut_arg("pid", |arg| mode(arg, "host|container:NAME")))]
 #[command(mut_arg("ipc", |arg| mode(arg, "none|private|shareable|container:NAME|host")))]
 pub struct CreateArgs {
@@ -130,6 +132,11 @@ pub struct RunArgs {
 /// Where the lessons only know the host, the engine knows other containers too.
 fn mode(arg: clap::Arg, modes: &'static str) -> clap::Arg {
     arg.value_parser(clap::value_parser!(String)).value_name(modes)
+}
+
+/// A path, or nothing, which means that none is asked for: `-w "$FOLDER"`.
+fn perhaps_empty() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
 }
 
 /// `coracle create`
@@ -271,6 +278,7 @@ pub fn environment(given: &[OsString], files: &[PathBuf]) -> Result<Vec<String>>
         let variable = variable.to_str().context("an environment variable is not UTF-8")?;
         match variable.split_once('=') {
             Some(("", _)) => bail!("invalid environment variable: {variable}"),
+            None if variable.is_empty() => bail!("invalid environment variable: ''"),
             Some(_) => env.push(variable.to_owned()),
             None => env.push(with_value(variable.to_owned())),
         }

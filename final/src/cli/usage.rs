@@ -180,6 +180,8 @@ mod tests {
             let (one, other) = (format!("coracle {one}"), format!("coracle {other}"));
             assert_eq!(read(&one), read(&other));
         }
+        let nowhere = ["coracle", "run", "-w", "", "host"];
+        assert!(Cli::try_parse_from(nowhere).is_ok(), "an empty folder is none");
         let maybe = told("run --rm=maybe host").0;
         assert!(maybe.starts_with("coracle: invalid argument \"maybe\" for --rm: "), "{maybe}");
         let below = told("run --memory -1 host").0;
