@@ -82,6 +82,7 @@ fn capabilities_are_given_and_taken() {
     let more = ["--cap-add", "net_admin", "--cap-add", "CAP_SYS_TIME", "--cap-drop", "CHOWN"];
     assert_eq!(caps(&more), (default | net_admin | sys_time) & !chown);
     assert_eq!(caps(&["--cap-drop", "all", "--cap-add", "CHOWN"]), chown);
+    assert_eq!(caps(&["--cap-drop", "CHOWN", "--cap-add", "CHOWN"]), default);
     let all = caps(&["--cap-add", "ALL", "--cap-drop", "CAP_CHOWN"]);
     assert_eq!((all & chown, all & net_admin), (0, net_admin));
     // What comes with a capability is also let through by the list of system calls.
@@ -397,6 +398,14 @@ fn roots_and_memory_files_are_as_asked() {
     let script = "touch /x 2>&1 | grep -c 'Read-only'; touch /tmp/x && echo tmp; \
         df -k --output=size /tmp /dev/shm | tail -n 2 | tr -d ' '";
     assert_eq!(inside(&engine, &flags, script), "1\ntmp\n1024\n2048\n");
+    // The engine's own files are of the root.
+    let script = "for file in hosts hostname resolv.conf; do \
+        touch /etc/$file 2>&1 | grep -c 'Read-only'; done";
+    assert_eq!(inside(&engine, &["--read-only"], script), "1\n1\n1\n");
+    engine.run(&["-d", "--name", "box", "host", "sleep", "60"]);
+    let joined = ["--read-only", "--network", "container:box"];
+    assert_eq!(inside(&engine, &joined, script), "1\n1\n1\n");
+    engine.tell(&["rm", "-f", "box"]);
     engine.assert_nothing_left();
 }
 
@@ -459,6 +468,10 @@ fn what_cannot_be_done_is_refused_in_a_sentence() {
         (&["--cap-add", "WISHES"], "unknown capability: \"CAP_WISHES\""),
         (&["--security-opt", "wishes=all"], "invalid --security-opt"),
         (&["--ulimit", "wishes=1"], "invalid ulimit type: wishes"),
+        (&["--stop-signal", "WISHES"], "Invalid signal: WISHES"),
+        (&["--oom-score-adj", "1001"], "Invalid value 1001, range for oom score adj"),
+        (&["--log-opt", "max-file=0"], "invalid value '0' of log option max-file"),
+        (&["-e", ""], "invalid environment variable: "),
         (&["--pid", "mine"], "invalid PID mode: mine"),
         (&["--ipc", "mine"], "invalid IPC mode: mine"),
         (

@@ -1,7 +1,7 @@
 //! Limits, and what containers use. Runs on cgroup v2, too: see `.ci/run`.
 
 use std::io::Read;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use testkit::Needs;
 
@@ -18,8 +18,26 @@ fn main() {
     testkit::main(testkit::tests![
         ROOT limits_change_while_a_container_runs,
         ROOT what_containers_use_is_shown,
+        ROOT a_container_that_has_filled_the_disk_is_listed_and_removed,
         USER an_ordinary_users_container_says_what_it_uses,
     ])
+}
+
+fn a_container_that_has_filled_the_disk_is_listed_and_removed() {
+    let engine = Engine::new();
+    // In a mount namespace of its own, so that a test that is killed leaves no mount.
+    let script = r#"mount -t tmpfs -o size=64m tmpfs "$CORACLE_ROOT" && "$0" pull -q host
+        "$0" run --name full --network none host dd if=/dev/zero of=/fill bs=64k >/dev/null 2>&1
+        "$0" ps -a --format '{{.Names}}' && "$0" rm -f full
+        ls "$CORACLE_ROOT/containers" "$CORACLE_ROOT/names"
+        "$0" run --rm --network none host echo again"#;
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", script, env!("CARGO_BIN_EXE_coracle")]);
+    let output = command.env("CORACLE_ROOT", engine.root.path()).output().unwrap();
+    let (out, path) = (String::from_utf8_lossy(&output.stdout), engine.root.path().display());
+    let expected = format!("full\nfull\n{path}/containers:\n\n{path}/names:\nagain\n");
+    assert!(out.ends_with(&expected), "{output:?}");
+    engine.leftovers.assert_none();
 }
 
 fn limits_change_while_a_container_runs() {

@@ -26,7 +26,7 @@ pub async fn pull(
 ) -> Result<Response<Body>> {
     let image = params
         .text("fromImage")
-        .ok_or_else(|| Error::bad_parameter("fromImage is missing: which image?"))?;
+        .ok_or_else(|| Error::bad_parameter("invalid reference format: which image?"))?;
     let reference = match params.text("tag") {
         Some(digest) if digest.contains(':') => format!("{image}@{digest}"),
         Some(tag) => format!("{image}:{tag}"),

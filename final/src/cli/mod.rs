@@ -6,6 +6,7 @@ pub mod change;
 pub mod connections;
 pub mod containers;
 pub mod cp;
+pub mod described;
 pub mod df;
 pub mod doctor;
 pub mod events;
@@ -13,6 +14,7 @@ pub mod exec;
 pub mod explain;
 pub mod format;
 pub mod human;
+pub mod id_file;
 pub mod image_list;
 pub mod images;
 pub mod inspect;
@@ -26,6 +28,7 @@ pub mod out;
 pub mod prune;
 pub mod ps;
 pub mod run;
+pub mod spelling;
 pub mod stats;
 pub mod streams;
 pub mod supervision;
@@ -33,19 +36,21 @@ pub mod table;
 pub mod usage;
 pub mod volumes;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::client::Client;
 use crate::daemon::DaemonArgs;
+use described::Flags;
 
 /// A container engine that one person can build and one person can carry.
 ///
 /// Runs containers from images, as Docker does, with Docker's words. No daemon is
 /// needed; where one listens, it is used.
-#[derive(Debug, Parser)]
+#[derive(Debug, Args)]
 // A flag that is given twice counts as it was given last, as Docker has it.
 #[command(args_override_self = true)]
 #[command(name = "coracle", version, propagate_version = true, after_help = EXAMPLES)]
@@ -59,6 +64,39 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl CommandFactory for Cli {
+    fn command() -> clap::Command {
+        Self::augment_args(clap::Command::new("coracle"))
+    }
+
+    fn command_for_update() -> clap::Command {
+        Self::augment_args_for_update(clap::Command::new("coracle"))
+    }
+}
+
+impl Parser for Cli {
+    fn try_parse() -> Result<Self, clap::Error> {
+        Self::try_parse_from(std::env::args_os())
+    }
+
+    /// A line that cannot be read is read once more, in every spelling that Docker takes.
+    fn try_parse_from<I, T>(words: I) -> Result<Self, clap::Error>
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<OsString> + Clone,
+    {
+        let words: Vec<OsString> = words.into_iter().map(Into::into).collect();
+        let read = |command: clap::Command| {
+            let mut matches = command.try_get_matches_from(&words)?;
+            Self::from_arg_matches_mut(&mut matches)
+        };
+        read(Self::command()).or_else(|error| match error.use_stderr() {
+            true => read(spelling::generous(Self::command())),
+            false => Err(error),
+        })
+    }
 }
 
 const EXAMPLES: &str = "\
@@ -75,78 +113,78 @@ Examples:
 #[command(defer = true)]
 pub enum Command {
     /// Create a container from an image, and run a program in it.
-    Run(Box<run::RunArgs>),
+    Run(Flags<Box<run::RunArgs>>),
     /// Create a container, but do not start it.
-    Create(Box<run::CreateArgs>),
+    Create(Flags<Box<run::CreateArgs>>),
     /// Start containers that do not run.
-    Start(containers::StartArgs),
+    Start(Flags<containers::StartArgs>),
     /// Stop containers: ask, then kill.
-    Stop(containers::StopArgs),
+    Stop(Flags<containers::StopArgs>),
     /// Stop containers, and start them again.
-    Restart(containers::StopArgs),
+    Restart(Flags<containers::StopArgs>),
     /// Send a signal to containers.
-    Kill(containers::KillArgs),
+    Kill(Flags<containers::KillArgs>),
     /// Freeze all processes of containers.
-    Pause(containers::NamesArgs),
+    Pause(Flags<containers::NamesArgs>),
     /// Let frozen containers go on.
-    Unpause(containers::NamesArgs),
+    Unpause(Flags<containers::NamesArgs>),
     /// Wait until containers end, and print their exit codes.
-    Wait(containers::NamesArgs),
+    Wait(Flags<containers::NamesArgs>),
     /// Remove containers.
-    Rm(containers::RmArgs),
+    Rm(Flags<containers::RmArgs>),
     /// List containers.
     #[command(visible_alias = "ls")]
-    Ps(ps::PsArgs),
+    Ps(Flags<ps::PsArgs>),
     /// Show what a container has said.
-    Logs(logs::LogsArgs),
+    Logs(Flags<logs::LogsArgs>),
     /// Be with a container that runs: see its output, give it input.
-    Attach(attach::AttachArgs),
+    Attach(Flags<attach::AttachArgs>),
     /// Give a container another name.
-    Rename(change::RenameArgs),
+    Rename(Flags<change::RenameArgs>),
     /// Change the limits and the restart policy of containers.
-    Update(change::UpdateArgs),
+    Update(Flags<change::UpdateArgs>),
     /// Show the processes of a container.
-    Top(observe::TopArgs),
+    Top(Flags<observe::TopArgs>),
     /// Show what containers use, as it changes.
-    Stats(stats::StatsArgs),
+    Stats(Flags<stats::StatsArgs>),
     /// Show the published ports of a container.
-    Port(observe::PortArgs),
+    Port(Flags<observe::PortArgs>),
     /// Copy files into a container and out of it, also when it does not run.
-    Cp(cp::CpArgs),
+    Cp(Flags<cp::CpArgs>),
     /// Show what a container has changed in its image.
-    Diff(observe::DiffArgs),
+    Diff(Flags<observe::DiffArgs>),
     /// Run another program in a running container.
-    Exec(exec::ExecArgs),
+    Exec(Flags<exec::ExecArgs>),
     /// Show everything that is known of containers, images or volumes, as JSON.
-    Inspect(inspect::InspectArgs),
+    Inspect(Flags<inspect::InspectArgs>),
     /// Show how a container was made: every request to the kernel, with its time.
-    Explain(explain::ExplainArgs),
+    Explain(Flags<explain::ExplainArgs>),
     /// Download an image from a registry.
-    Pull(images::PullArgs),
+    Pull(Flags<images::PullArgs>),
     /// List images.
-    Images(image_list::ImagesArgs),
+    Images(Flags<image_list::ImagesArgs>),
     /// Remove images.
-    Rmi(images::RmiArgs),
+    Rmi(Flags<images::RmiArgs>),
     /// Give an image one more name.
-    Tag(image_list::TagArgs),
+    Tag(Flags<image_list::TagArgs>),
     /// Show how an image came to be, layer by layer.
-    History(image_list::HistoryArgs),
+    History(Flags<image_list::HistoryArgs>),
     /// Show which versions this is made of.
-    Version(about::AboutArgs),
+    Version(Flags<about::AboutArgs>),
     /// Show what there is, and what it runs on.
-    Info(about::AboutArgs),
+    Info(Flags<about::AboutArgs>),
     /// Do something with containers.
-    Container(Noun<nouns::ContainerCommand>),
+    Container(Flags<Noun<nouns::ContainerCommand>>),
     /// Do something with images.
-    Image(Noun<nouns::ImageCommand>),
+    Image(Flags<Noun<nouns::ImageCommand>>),
     /// Look at everything, and clean up.
-    System(Noun<nouns::SystemCommand>),
+    System(Flags<Noun<nouns::SystemCommand>>),
     /// Create, list and remove networks, and put containers on them.
-    Network(Noun<networks::NetworkCommand>),
+    Network(Flags<Noun<networks::NetworkCommand>>),
     /// Create, list and remove volumes.
-    Volume(Noun<volumes::VolumeCommand>),
+    Volume(Flags<Noun<volumes::VolumeCommand>>),
     /// Show what happens, as it happens.
-    Events(events::EventsArgs),
+    Events(Flags<events::EventsArgs>),
     /// Serve the Docker API on a socket, for docker and other clients.
     Daemon(DaemonArgs),
     /// Say what this machine lacks for containers, and what to do about it.
@@ -173,7 +211,7 @@ impl Command {
     pub fn exit_code_of_refusals(&self) -> u8 {
         match self {
             Command::Run(_)
-            | Command::Container(Noun { command: nouns::ContainerCommand::Run(_) }) => 125,
+            | Command::Container(Flags(Noun { command: nouns::ContainerCommand::Run(_) })) => 125,
             _ => 1,
         }
     }
@@ -182,42 +220,42 @@ impl Command {
 /// Does what was asked for.
 pub async fn dispatch(command: Command, client: Client, root: &Path) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Run(args) => run::run(&client, *args).await,
-        Command::Create(args) => run::create(&client, *args).await,
-        Command::Start(args) => containers::start(&client, args).await,
-        Command::Stop(args) => containers::stop(&client, args).await,
-        Command::Restart(args) => containers::restart(&client, args).await,
-        Command::Kill(args) => containers::kill(&client, args).await,
-        Command::Pause(args) => containers::pause(&client, args).await,
-        Command::Unpause(args) => containers::unpause(&client, args).await,
-        Command::Wait(args) => containers::wait(&client, args).await,
-        Command::Rm(args) => containers::rm(&client, args).await,
-        Command::Ps(args) => ps::ps(&client, args).await,
-        Command::Logs(args) => logs::logs(&client, args).await,
-        Command::Attach(args) => attach::attach(&client, args).await,
-        Command::Rename(args) => change::rename(&client, args).await,
-        Command::Update(args) => change::update(&client, args).await,
-        Command::Top(args) => observe::top(&client, args).await,
-        Command::Stats(args) => stats::stats(&client, args).await,
-        Command::Port(args) => observe::port(&client, args).await,
-        Command::Cp(args) => cp::cp(&client, args).await,
-        Command::Diff(args) => observe::diff(&client, args).await,
-        Command::Exec(args) => exec::exec(&client, args).await,
-        Command::Inspect(args) => inspect::inspect(&client, args).await,
-        Command::Explain(args) => explain::explain(&client, args).await,
-        Command::Pull(args) => images::pull(&client, args).await,
-        Command::Images(args) => image_list::list(&client, args).await,
-        Command::Rmi(args) => images::rmi(&client, args).await,
-        Command::Tag(args) => image_list::tag(&client, args).await,
-        Command::History(args) => image_list::history(&client, args).await,
-        Command::Version(args) => about::version(&client, args).await,
-        Command::Info(args) => about::info(&client, args).await,
-        Command::Container(noun) => nouns::container(client, noun.command, root).await,
-        Command::Image(noun) => nouns::image(&client, noun.command).await,
-        Command::System(noun) => nouns::system(&client, noun.command).await,
-        Command::Network(noun) => networks::network(&client, noun.command).await,
-        Command::Volume(noun) => volumes::volume(&client, noun.command).await,
-        Command::Events(args) => events::events(&client, args).await,
+        Command::Run(Flags(args)) => run::run(&client, *args).await,
+        Command::Create(Flags(args)) => run::create(&client, *args).await,
+        Command::Start(Flags(args)) => containers::start(&client, args).await,
+        Command::Stop(Flags(args)) => containers::stop(&client, args).await,
+        Command::Restart(Flags(args)) => containers::restart(&client, args).await,
+        Command::Kill(Flags(args)) => containers::kill(&client, args).await,
+        Command::Pause(Flags(args)) => containers::pause(&client, args).await,
+        Command::Unpause(Flags(args)) => containers::unpause(&client, args).await,
+        Command::Wait(Flags(args)) => containers::wait(&client, args).await,
+        Command::Rm(Flags(args)) => containers::rm(&client, args).await,
+        Command::Ps(Flags(args)) => ps::ps(&client, args).await,
+        Command::Logs(Flags(args)) => logs::logs(&client, args).await,
+        Command::Attach(Flags(args)) => attach::attach(&client, args).await,
+        Command::Rename(Flags(args)) => change::rename(&client, args).await,
+        Command::Update(Flags(args)) => change::update(&client, args).await,
+        Command::Top(Flags(args)) => observe::top(&client, args).await,
+        Command::Stats(Flags(args)) => stats::stats(&client, args).await,
+        Command::Port(Flags(args)) => observe::port(&client, args).await,
+        Command::Cp(Flags(args)) => cp::cp(&client, args).await,
+        Command::Diff(Flags(args)) => observe::diff(&client, args).await,
+        Command::Exec(Flags(args)) => exec::exec(&client, args).await,
+        Command::Inspect(Flags(args)) => inspect::inspect(&client, args).await,
+        Command::Explain(Flags(args)) => explain::explain(&client, args).await,
+        Command::Pull(Flags(args)) => images::pull(&client, args).await,
+        Command::Images(Flags(args)) => image_list::list(&client, args).await,
+        Command::Rmi(Flags(args)) => images::rmi(&client, args).await,
+        Command::Tag(Flags(args)) => image_list::tag(&client, args).await,
+        Command::History(Flags(args)) => image_list::history(&client, args).await,
+        Command::Version(Flags(args)) => about::version(&client, args).await,
+        Command::Info(Flags(args)) => about::info(&client, args).await,
+        Command::Container(Flags(noun)) => nouns::container(client, noun.command, root).await,
+        Command::Image(Flags(noun)) => nouns::image(&client, noun.command).await,
+        Command::System(Flags(noun)) => nouns::system(&client, noun.command).await,
+        Command::Network(Flags(noun)) => networks::network(&client, noun.command).await,
+        Command::Volume(Flags(noun)) => volumes::volume(&client, noun.command).await,
+        Command::Events(Flags(args)) => events::events(&client, args).await,
         Command::Daemon(_) => unreachable!("main serves it before there is a client"),
         Command::Doctor => Ok(doctor::doctor(root)),
         Command::Completion { shell } => {

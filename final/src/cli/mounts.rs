@@ -18,7 +18,11 @@ use volumes::{Recursive, Source, Spec, parse_mount, parse_tmpfs, parse_volume};
 /// `--volume` with a source: `HostConfig.Binds`; without one: `Config.Volumes`.
 pub fn binds(args: &VolumeArgs) -> Result<(Vec<String>, Vec<String>)> {
     let (mut binds, mut anonymous) = (Vec::new(), Vec::new());
-    for text in &args.volumes {
+    for (place, text) in args.volumes.iter().enumerate() {
+        // What is said twice is meant once, as with Docker.
+        if args.volumes[..place].contains(text) {
+            continue;
+        }
         match parse_volume(text, &here()?)?.source {
             Source::Volume(volume) if volume.name.is_none() => anonymous.push(text.clone()),
             Source::Bind(bind) => {
@@ -104,5 +108,25 @@ fn word(propagation: Propagation) -> PropagationWord {
         Propagation::RSlave => PropagationWord::RSLAVE,
         Propagation::Shared => PropagationWord::SHARED,
         Propagation::RShared => PropagationWord::RSHARED,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        volumes: VolumeArgs,
+    }
+
+    #[test]
+    fn a_volume_that_is_asked_for_twice_is_mounted_once() {
+        let line = Line::parse_from(["x", "-v", "/a:/b", "-v", "/a:/b", "-v", "/c", "-v", "/c"]);
+        let found = binds(&line.volumes).unwrap();
+        assert_eq!(found, (vec!["/a:/b".to_owned()], vec!["/c".to_owned()]));
     }
 }

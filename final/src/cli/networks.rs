@@ -12,6 +12,7 @@ use clap::{Args, Subcommand};
 use hyper::Method;
 use serde_json::{Value, json};
 
+use super::described::Flags;
 use super::format::{self, Format, Row};
 use super::inspect::Inspector;
 use super::{each, out, prune};
@@ -23,12 +24,12 @@ use crate::engine::spec::pairs;
 #[command(defer = true)]
 pub enum NetworkCommand {
     /// Create a network.
-    Create(CreateArgs),
+    Create(Flags<CreateArgs>),
     /// List networks.
     #[command(visible_alias = "list")]
-    Ls(LsArgs),
+    Ls(Flags<LsArgs>),
     /// Show everything that is known of networks, and who is on them, as JSON.
-    Inspect(InspectArgs),
+    Inspect(Flags<InspectArgs>),
     /// Remove networks that nobody is on.
     #[command(visible_alias = "remove")]
     Rm {
@@ -40,7 +41,7 @@ pub enum NetworkCommand {
         networks: Vec<String>,
     },
     /// Put a container on a network; one that runs at once.
-    Connect(ConnectArgs),
+    Connect(Flags<ConnectArgs>),
     /// Take a container off a network; one that runs at once.
     Disconnect {
         /// Be content if there is no such container.
@@ -52,7 +53,7 @@ pub enum NetworkCommand {
         container: String,
     },
     /// Remove all networks that no running container is on.
-    Prune(prune::ContainersArgs),
+    Prune(Flags<prune::ContainersArgs>),
     /// Take a network's bridge and rules off this host until they are needed again.
     Down {
         /// The network's name or id.
@@ -151,7 +152,7 @@ pub struct ConnectArgs {
 /// `coracle network`
 pub async fn network(client: &Client, command: NetworkCommand) -> Result<ExitCode> {
     match command {
-        NetworkCommand::Create(args) => {
+        NetworkCommand::Create(Flags(args)) => {
             let created: NetworkCreateResponse =
                 client.call(Method::POST, "/networks/create", Some(&args.request()?)).await?;
             if !created.warning.is_empty() {
@@ -159,8 +160,8 @@ pub async fn network(client: &Client, command: NetworkCommand) -> Result<ExitCod
             }
             out::line(created.id)?;
         }
-        NetworkCommand::Ls(args) => list(client, args).await?,
-        NetworkCommand::Inspect(args) => return inspect(client, args).await,
+        NetworkCommand::Ls(Flags(args)) => list(client, args).await?,
+        NetworkCommand::Inspect(Flags(args)) => return inspect(client, args).await,
         NetworkCommand::Rm { force, networks } => {
             return each(&networks, async |name| {
                 match client.delete(&format!("/networks/{}", encode(&name))).await {
@@ -170,7 +171,7 @@ pub async fn network(client: &Client, command: NetworkCommand) -> Result<ExitCod
             })
             .await;
         }
-        NetworkCommand::Connect(args) => {
+        NetworkCommand::Connect(Flags(args)) => {
             let path = format!("/networks/{}/connect", encode(&args.network));
             send(client, &path, &args.request()).await?;
         }
@@ -179,7 +180,7 @@ pub async fn network(client: &Client, command: NetworkCommand) -> Result<ExitCod
             let request = NetworkDisconnectRequest { container, force: Some(force) };
             send(client, &path, &request).await?;
         }
-        NetworkCommand::Prune(args) => return prune::networks(client, args).await,
+        NetworkCommand::Prune(Flags(args)) => return prune::networks(client, args).await,
         NetworkCommand::Down { network } => {
             client.post(&format!("/networks/{}/down", encode(&network))).await?;
         }

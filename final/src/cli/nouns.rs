@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Subcommand;
 
+use super::described::Flags;
 use super::inspect::{self, Kind};
 use super::{
     Command, about, change, containers, cp, df, dispatch, events, exec, image_list, images, logs,
@@ -21,49 +22,49 @@ use crate::client::Client;
 #[command(defer = true)]
 pub enum ContainerCommand {
     /// Create a container from an image, and run a program in it.
-    Run(Box<run::RunArgs>),
+    Run(Flags<Box<run::RunArgs>>),
     /// Create a container, but do not start it.
-    Create(Box<run::CreateArgs>),
+    Create(Flags<Box<run::CreateArgs>>),
     /// Start containers that do not run.
-    Start(containers::StartArgs),
+    Start(Flags<containers::StartArgs>),
     /// Stop containers: ask, then kill.
-    Stop(containers::StopArgs),
+    Stop(Flags<containers::StopArgs>),
     /// Stop containers, and start them again.
-    Restart(containers::StopArgs),
+    Restart(Flags<containers::StopArgs>),
     /// Send a signal to containers.
-    Kill(containers::KillArgs),
+    Kill(Flags<containers::KillArgs>),
     /// Freeze all processes of containers.
-    Pause(containers::NamesArgs),
+    Pause(Flags<containers::NamesArgs>),
     /// Let frozen containers go on.
-    Unpause(containers::NamesArgs),
+    Unpause(Flags<containers::NamesArgs>),
     /// Wait until containers end, and print their exit codes.
-    Wait(containers::NamesArgs),
+    Wait(Flags<containers::NamesArgs>),
     /// Remove containers.
     #[command(visible_alias = "remove")]
-    Rm(containers::RmArgs),
+    Rm(Flags<containers::RmArgs>),
     /// List containers.
     #[command(visible_aliases = ["list", "ps"])]
-    Ls(ps::PsArgs),
+    Ls(Flags<ps::PsArgs>),
     /// Show what a container has said.
-    Logs(logs::LogsArgs),
+    Logs(Flags<logs::LogsArgs>),
     /// Give a container another name.
-    Rename(change::RenameArgs),
+    Rename(Flags<change::RenameArgs>),
     /// Change the limits and the restart policy of containers.
-    Update(change::UpdateArgs),
+    Update(Flags<change::UpdateArgs>),
     /// Show the processes of a container.
-    Top(observe::TopArgs),
+    Top(Flags<observe::TopArgs>),
     /// Show the published ports of a container.
-    Port(observe::PortArgs),
+    Port(Flags<observe::PortArgs>),
     /// Copy files into a container, or out of it.
-    Cp(cp::CpArgs),
+    Cp(Flags<cp::CpArgs>),
     /// Show what a container has changed in its image.
-    Diff(observe::DiffArgs),
+    Diff(Flags<observe::DiffArgs>),
     /// Run another program in a running container.
-    Exec(exec::ExecArgs),
+    Exec(Flags<exec::ExecArgs>),
     /// Show everything that is known of containers, as JSON.
-    Inspect(inspect::OneKindArgs),
+    Inspect(Flags<inspect::OneKindArgs>),
     /// Remove all containers that do not run.
-    Prune(prune::ContainersArgs),
+    Prune(Flags<prune::ContainersArgs>),
 }
 
 /// What can be done with images.
@@ -71,21 +72,21 @@ pub enum ContainerCommand {
 #[command(defer = true)]
 pub enum ImageCommand {
     /// Download an image from a registry.
-    Pull(images::PullArgs),
+    Pull(Flags<images::PullArgs>),
     /// List images.
     #[command(visible_alias = "list")]
-    Ls(image_list::ImagesArgs),
+    Ls(Flags<image_list::ImagesArgs>),
     /// Remove images.
     #[command(visible_alias = "remove")]
-    Rm(images::RmiArgs),
+    Rm(Flags<images::RmiArgs>),
     /// Give an image one more name.
-    Tag(image_list::TagArgs),
+    Tag(Flags<image_list::TagArgs>),
     /// Show how an image came to be, layer by layer.
-    History(image_list::HistoryArgs),
+    History(Flags<image_list::HistoryArgs>),
     /// Show everything that is known of images, as JSON.
-    Inspect(inspect::OneKindArgs),
+    Inspect(Flags<inspect::OneKindArgs>),
     /// Remove images without a name, or all that no container was made from.
-    Prune(prune::ImagesArgs),
+    Prune(Flags<prune::ImagesArgs>),
 }
 
 /// What concerns everything.
@@ -93,22 +94,22 @@ pub enum ImageCommand {
 #[command(defer = true)]
 pub enum SystemCommand {
     /// Show how much room everything takes.
-    Df(df::DfArgs),
+    Df(Flags<df::DfArgs>),
     /// Show what happens, as it happens.
-    Events(events::EventsArgs),
+    Events(Flags<events::EventsArgs>),
     /// Show what there is, and what it runs on.
-    Info(about::AboutArgs),
+    Info(Flags<about::AboutArgs>),
     /// Remove containers, networks and images that nobody needs.
-    Prune(prune::SystemArgs),
+    Prune(Flags<prune::SystemArgs>),
 }
 
 /// `coracle container`
 pub async fn container(client: Client, command: ContainerCommand, root: &Path) -> Result<ExitCode> {
     let plain = match command {
-        ContainerCommand::Inspect(args) => {
+        ContainerCommand::Inspect(Flags(args)) => {
             return inspect::inspect_one(&client, args, Kind::Container).await;
         }
-        ContainerCommand::Prune(args) => return prune::containers(&client, args).await,
+        ContainerCommand::Prune(Flags(args)) => return prune::containers(&client, args).await,
         ContainerCommand::Run(args) => Command::Run(args),
         ContainerCommand::Create(args) => Command::Create(args),
         ContainerCommand::Start(args) => Command::Start(args),
@@ -135,22 +136,22 @@ pub async fn container(client: Client, command: ContainerCommand, root: &Path) -
 /// `coracle image`
 pub async fn image(client: &Client, command: ImageCommand) -> Result<ExitCode> {
     match command {
-        ImageCommand::Pull(args) => images::pull(client, args).await,
-        ImageCommand::Ls(args) => image_list::list(client, args).await,
-        ImageCommand::Rm(args) => images::rmi(client, args).await,
-        ImageCommand::Tag(args) => image_list::tag(client, args).await,
-        ImageCommand::History(args) => image_list::history(client, args).await,
-        ImageCommand::Inspect(args) => inspect::inspect_one(client, args, Kind::Image).await,
-        ImageCommand::Prune(args) => prune::images(client, args).await,
+        ImageCommand::Pull(Flags(args)) => images::pull(client, args).await,
+        ImageCommand::Ls(Flags(args)) => image_list::list(client, args).await,
+        ImageCommand::Rm(Flags(args)) => images::rmi(client, args).await,
+        ImageCommand::Tag(Flags(args)) => image_list::tag(client, args).await,
+        ImageCommand::History(Flags(args)) => image_list::history(client, args).await,
+        ImageCommand::Inspect(Flags(args)) => inspect::inspect_one(client, args, Kind::Image).await,
+        ImageCommand::Prune(Flags(args)) => prune::images(client, args).await,
     }
 }
 
 /// `coracle system`
 pub async fn system(client: &Client, command: SystemCommand) -> Result<ExitCode> {
     match command {
-        SystemCommand::Df(args) => df::df(client, args).await,
-        SystemCommand::Events(args) => events::events(client, args).await,
-        SystemCommand::Info(args) => about::info(client, args).await,
-        SystemCommand::Prune(args) => prune::system(client, args).await,
+        SystemCommand::Df(Flags(args)) => df::df(client, args).await,
+        SystemCommand::Events(Flags(args)) => events::events(client, args).await,
+        SystemCommand::Info(Flags(args)) => about::info(client, args).await,
+        SystemCommand::Prune(Flags(args)) => prune::system(client, args).await,
     }
 }

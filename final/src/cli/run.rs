@@ -13,6 +13,7 @@ use bollard_stubs::models::{
 };
 use cgroups::cli::{DeviceRate, LimitArgs};
 use clap::Args;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use hyper::{Method, StatusCode};
 use namespaces::cli::{RunArgs as LifeArgs, parse_env_file};
 use rootfs::cli::{HostDevice, RootArgs};
@@ -20,6 +21,7 @@ use volumes::cli::VolumeArgs;
 
 use super::attach::{self, View};
 use super::connections::ConnectionArgs;
+use super::id_file::IdFile;
 use super::options::OptionArgs;
 use super::supervision::SupervisionArgs;
 use super::{images, mounts, out};
@@ -28,6 +30,7 @@ use crate::client::{Client, Refused, encode};
 /// What a container is made of: the flags of all six lessons, and the engine's own.
 #[derive(Debug, Args)]
 #[group(id = "create")]
+#[command(mut_arg("workdir", |arg| arg.value_parser(perhaps_empty())))]
 #[command(mut_arg("pid", |arg| mode(arg, "host|container:NAME")))]
 #[command(mut_arg("ipc", |arg| mode(arg, "none|private|shareable|container:NAME|host")))]
 pub struct CreateArgs {
@@ -104,10 +107,19 @@ pub struct RunArgs {
     #[arg(short, long)]
     detach: bool,
     /// Join only these streams: stdin, stdout, stderr.
-    #[arg(short, long, value_name = "STREAM", value_parser = ["stdin", "stdout", "stderr"])]
+    #[arg(short, long, value_name = "STREAM", value_parser = ["stdin", "stdout", "stderr"],
+          ignore_case = true)]
     attach: Vec<String>,
     /// Pass signals on to the program.
-    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
+    #[arg(
+        long,
+        default_value_t = true,
+        action = clap::ArgAction::Set,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_name = "BOOL"
+    )]
     sig_proxy: bool,
     /// The keys that leave its terminal, and let it go on.
     #[arg(long, value_name = "KEYS", default_value = "")]
@@ -120,6 +132,11 @@ pub struct RunArgs {
 /// Where the lessons only know the host, the engine knows other containers too.
 fn mode(arg: clap::Arg, modes: &'static str) -> clap::Arg {
     arg.value_parser(clap::value_parser!(String)).value_name(modes)
+}
+
+/// A path, or nothing, which means that none is asked for: `-w "$FOLDER"`.
+fn perhaps_empty() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
 }
 
 /// `coracle create`
@@ -176,7 +193,9 @@ impl RunArgs {
             let stdin = self.create.life.process.interactive.then_some("stdin");
             return stdin.into_iter().chain(["stdout", "stderr"]).collect();
         }
-        self.attach.iter().map(String::as_str).collect()
+        let streams = ["stdin", "stdout", "stderr"].into_iter();
+        let wanted = |stream: &&str| self.attach.iter().any(|own| own.eq_ignore_ascii_case(stream));
+        streams.filter(wanted).collect()
     }
 
     fn view(&self) -> View {
@@ -196,12 +215,7 @@ impl RunArgs {
 /// Creates the container, and pulls its image first where it must.
 async fn make(client: &Client, args: &CreateArgs, body: ContainerCreateBody) -> Result<String> {
     let engine = &args.engine;
-    if let Some(file) = engine.cidfile.as_ref().filter(|file| file.exists()) {
-        bail!(
-            "container ID file found: make sure the other container isn't running, or delete {}",
-            file.display()
-        );
-    }
+    let id_file = engine.cidfile.as_deref().map(IdFile::create).transpose()?;
     let query = [("name", &engine.name), ("platform", &engine.platform)].into_iter();
     let query = query.filter_map(|(key, value)| Some(format!("{key}={}", encode(value.as_ref()?))));
     let path = format!("/containers/create?{}", query.collect::<Vec<_>>().join("&"));
@@ -224,8 +238,12 @@ async fn make(client: &Client, args: &CreateArgs, body: ContainerCreateBody) -> 
         other => other?,
     };
     created.warnings.iter().for_each(|warning| out::tell(format!("WARNING: {warning}")));
-    if let Some(file) = &engine.cidfile {
-        std::fs::write(file, &created.id).with_context(|| format!("write {}", file.display()))?;
+    if let Some(file) = id_file
+        && let Err(error) = file.fill(&created.id)
+    {
+        // Whoever wanted to know it by its id has no use for it.
+        let _ = client.delete(&format!("/containers/{}?v=1", created.id)).await;
+        return Err(error);
     }
     Ok(created.id)
 }
@@ -260,6 +278,7 @@ pub fn environment(given: &[OsString], files: &[PathBuf]) -> Result<Vec<String>>
         let variable = variable.to_str().context("an environment variable is not UTF-8")?;
         match variable.split_once('=') {
             Some(("", _)) => bail!("invalid environment variable: {variable}"),
+            None if variable.is_empty() => bail!("invalid environment variable: ''"),
             Some(_) => env.push(variable.to_owned()),
             None => env.push(with_value(variable.to_owned())),
         }

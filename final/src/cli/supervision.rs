@@ -77,10 +77,11 @@ pub fn policy(text: &str) -> Result<RestartPolicy, String> {
 
 /// `1m30s` in nanoseconds.
 fn duration(text: &str) -> Result<i64, String> {
-    let duration = text.parse::<SignedDuration>().map_err(|error| error.to_string())?;
+    let wrong = || format!("{text:?} is no duration: write it like 30s, 1m30s or 500ms");
+    let duration = text.parse::<SignedDuration>().map_err(|_| wrong())?;
     match duration.as_nanos() {
         0 => Ok(0),
-        nanos @ 1_000_000.. => i64::try_from(nanos).map_err(|error| error.to_string()),
+        nanos @ 1_000_000.. => i64::try_from(nanos).map_err(|_| wrong()),
         _ => Err("it is shorter than a millisecond".into()),
     }
 }
@@ -101,6 +102,7 @@ mod tests {
     fn a_duration_is_at_least_a_millisecond() {
         assert_eq!(duration("1m30s"), Ok(90_000_000_000));
         assert_eq!(duration("0s"), Ok(0));
+        assert!(duration("soon").is_err_and(|why| why.contains("1m30s")));
         assert!(duration("10us").is_err() && duration("-1s").is_err() && duration("5").is_err());
     }
 }

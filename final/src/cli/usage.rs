@@ -60,7 +60,7 @@ fn sentence(usage: &Error, command: &Command, name: &str) -> (String, u8) {
         },
         ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
             let value = text(ContextKind::InvalidValue);
-            let flag = argument.split(" <").next().unwrap_or_default().trim().to_owned();
+            let flag = argument.split([' ', '[']).next().unwrap_or_default();
             if value.is_empty() {
                 return (format!("flag needs an argument: {flag}"), BAD_FLAG);
             }
@@ -161,6 +161,31 @@ mod tests {
             let expected = (format!("coracle: {what}\nSee '{name} --help'."), code);
             assert_eq!(told(line), expected, "{line}");
         }
+    }
+
+    #[test]
+    fn a_flag_can_be_spelled_as_docker_spells_it() {
+        let read = |line: &str| format!("{:?}", Cli::try_parse_from(line.split(' ')).unwrap());
+        for (one, other) in [
+            ("run --rm=true -it=1 host", "run --rm -i -t host"),
+            ("run --rm=false --init=F -d=false host", "run host"),
+            ("run --rm --rm=false host sh --x=true", "run host sh --x=true"),
+            ("run --sig-proxy --read-only=T host", "run --read-only host"),
+            ("create -e -x --name=-n host", "create --env=-x --name=-n host"),
+            ("ps -aq=true --no-trunc=false", "ps -aq"),
+            ("volume prune -f=true --all=0", "volume prune -f"),
+            ("--root=/x container rm --force=t a", "--root /x container rm -f a"),
+            ("exec -d=true a -x --y=z", "exec -d a -x --y=z"),
+        ] {
+            let (one, other) = (format!("coracle {one}"), format!("coracle {other}"));
+            assert_eq!(read(&one), read(&other));
+        }
+        let nowhere = ["coracle", "run", "-w", "", "host"];
+        assert!(Cli::try_parse_from(nowhere).is_ok(), "an empty folder is none");
+        let maybe = told("run --rm=maybe host").0;
+        assert!(maybe.starts_with("coracle: invalid argument \"maybe\" for --rm: "), "{maybe}");
+        let below = told("run --memory -1 host").0;
+        assert!(below.starts_with("coracle: invalid argument \"-1\" for --memory: "), "{below}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use hyper::Method;
 use serde_json::json;
 
+use super::described::Flags;
 use super::format::{self, Format, Row};
 use super::{each, inspect, out, prune};
 use crate::client::{Client, encode};
@@ -18,10 +19,10 @@ use crate::engine::spec::pairs;
 #[command(defer = true)]
 pub enum VolumeCommand {
     /// Create a volume.
-    Create(CreateArgs),
+    Create(Flags<CreateArgs>),
     /// List volumes.
     #[command(visible_alias = "list")]
-    Ls(LsArgs),
+    Ls(Flags<LsArgs>),
     /// Show everything that is known of volumes, as JSON.
     Inspect {
         /// Print through a template such as '{{.Mountpoint}}', or as json in one line.
@@ -42,7 +43,7 @@ pub enum VolumeCommand {
         volumes: Vec<String>,
     },
     /// Remove all anonymous volumes that no container uses.
-    Prune(prune::VolumesArgs),
+    Prune(Flags<prune::VolumesArgs>),
 }
 
 /// `volume create`
@@ -75,7 +76,7 @@ pub struct LsArgs {
 /// `coracle volume`
 pub async fn volume(client: &Client, command: VolumeCommand) -> Result<ExitCode> {
     match command {
-        VolumeCommand::Create(args) => {
+        VolumeCommand::Create(Flags(args)) => {
             let request = VolumeCreateRequest {
                 name: args.name,
                 labels: Some(pairs(&args.label)),
@@ -86,7 +87,7 @@ pub async fn volume(client: &Client, command: VolumeCommand) -> Result<ExitCode>
                 client.call(Method::POST, "/volumes/create", Some(&request)).await?;
             out::line(volume.name)?;
         }
-        VolumeCommand::Ls(args) => return list(client, args).await,
+        VolumeCommand::Ls(Flags(args)) => return list(client, args).await,
         VolumeCommand::Inspect { format, volumes } => {
             let only = Some(inspect::Kind::Volume);
             return inspect::show(client, format.as_deref(), &volumes, only, false).await;
@@ -98,7 +99,7 @@ pub async fn volume(client: &Client, command: VolumeCommand) -> Result<ExitCode>
             })
             .await;
         }
-        VolumeCommand::Prune(args) => return prune::volumes(client, args).await,
+        VolumeCommand::Prune(Flags(args)) => return prune::volumes(client, args).await,
     }
     Ok(ExitCode::SUCCESS)
 }

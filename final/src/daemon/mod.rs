@@ -39,7 +39,7 @@ const LAST_REQUESTS: Duration = Duration::from_millis(50);
 /// How long requests that are being answered may go on after that.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// `coracle daemon`
+/// Serve the Docker API on a socket, for docker and other clients.
 #[derive(Debug, Args)]
 pub struct DaemonArgs {
     /// Listen here: unix://PATH, or tcp://HOST:PORT with the three --tls options.

@@ -42,7 +42,9 @@ pub fn network(record: &Record, engine: &Engine) -> Result<(NetworkPlan, Vec<Mou
     let folder = root.container(&other);
     let files = ["resolv.conf", "hostname", "hosts"].map(|file| (folder.path().join(file), file));
     let there = files.into_iter().filter(|(path, _)| path.exists());
-    let mounts = there.map(|(path, file)| spec::file_mount(path, &format!("/etc/{file}")));
+    let read_only = host.readonly_rootfs == Some(true);
+    let mount = |(path, file)| spec::file_mount(path, &format!("/etc/{file}"), read_only);
+    let mounts = there.map(mount);
     Ok((plan, mounts.collect()))
 }
 

@@ -47,7 +47,10 @@ pub fn of(record: &Record) -> Result<LogOptions> {
             "max-size" => {
                 options.max_size = Some(cgroups::size::bytes(value).map_err(|_| wrong())?)
             }
-            "max-file" => options.max_file = value.parse().map_err(|_| wrong())?,
+            "max-file" => {
+                let count = value.parse().ok().filter(|count| *count > 0);
+                options.max_file = count.ok_or_else(wrong)?;
+            }
             "labels" => options.attributes.extend(named(&labels, value)),
             "env" => options.attributes.extend(named(&variables, value)),
             "labels-regex" => options.attributes.extend(matching(&labels, value)?),

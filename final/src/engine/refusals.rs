@@ -1,15 +1,18 @@
-//! What can be asked of Docker's API and not be done here: refused, not ignored. What a
-//! client sends without meaning anything by it, nulls, zeroes and empty lists, passes.
+//! What can be asked of Docker's API and makes no sense, or cannot be done here: refused,
+//! not ignored. What a client sends without meaning anything by it, nulls, zeroes and empty
+//! lists, passes.
 
 use bollard_stubs::models::{ContainerConfig, HostConfig};
 
 use super::error::{Error, Result};
+use super::lifecycle;
 
 /// Names of runtimes by which clients mean: the usual one.
 const RUNTIMES: [&str; 4] = ["", "runc", "io.containerd.runc.v2", "coracle"];
 
 /// Refuses what cannot be done, and says what is passed over.
-pub fn check(_config: &ContainerConfig, host: &HostConfig) -> Result<Vec<String>> {
+pub fn check(config: &ContainerConfig, host: &HostConfig) -> Result<Vec<String>> {
+    check_sense(config, host)?;
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
     let number = |value: Option<i64>| value.unwrap_or(0) != 0;
     let isolation = host.isolation.map(|isolation| isolation.to_string()).unwrap_or_default();
@@ -62,6 +65,23 @@ pub fn check(_config: &ContainerConfig, host: &HostConfig) -> Result<Vec<String>
     match refused.into_iter().find(|(asked, _)| *asked) {
         Some((_, why)) => Err(Error::bad_parameter(why)),
         None => Ok(warnings(host)),
+    }
+}
+
+/// Refuses at once what would only be found when it is used: at the start, or at the end.
+fn check_sense(config: &ContainerConfig, host: &HostConfig) -> Result<()> {
+    if let Some(signal) = config.stop_signal.as_deref().filter(|signal| !signal.is_empty()) {
+        lifecycle::parse_signal(signal)?;
+    }
+    let is_nameless = |variable: &&String| variable.is_empty() || variable.starts_with('=');
+    if let Some(variable) = config.env.iter().flatten().find(is_nameless) {
+        return Err(Error::bad_parameter(format!("invalid environment variable: {variable}")));
+    }
+    match host.oom_score_adj.unwrap_or(0) {
+        -1000..=1000 => Ok(()),
+        score => Err(Error::bad_parameter(format!(
+            "Invalid value {score}, range for oom score adj is [-1000, 1000]"
+        ))),
     }
 }
 

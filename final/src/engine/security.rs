@@ -76,25 +76,22 @@ fn capabilities(host: &HostConfig) -> Result<Capabilities> {
     };
     let is_all =
         |name: &&String| name.eq_ignore_ascii_case("all") || name.eq_ignore_ascii_case("cap_all");
-    let (add, drop) = (host.cap_add.iter().flatten(), host.cap_drop.iter().flatten());
-    let mut bounding: Capabilities = DEFAULT_CAPABILITIES.into_iter().collect();
-    if host.privileged == Some(true) || add.clone().any(|name| is_all(&name)) {
-        bounding = all_capabilities();
-    }
-    if drop.clone().any(|name| is_all(&name)) {
-        bounding.clear();
-    }
-    for name in add.filter(|name| !is_all(name)) {
-        bounding.insert(known(name)?);
-    }
-    for name in drop.filter(|name| !is_all(name)) {
-        bounding.remove(&known(name)?);
-    }
-    // To a privileged container Docker gives all, whatever else is said.
-    if host.privileged == Some(true) {
-        return Ok(all_capabilities());
-    }
-    Ok(bounding)
+    // Those that are named, and whether all are.
+    let read = |names: &Option<Vec<String>>| -> Result<(Capabilities, bool)> {
+        let names = || names.iter().flatten();
+        let named = names().filter(|name| !is_all(name)).map(|name| known(name));
+        Ok((named.collect::<Result<_>>()?, names().any(|name| is_all(&name))))
+    };
+    let ((add, add_all), (drop, drop_all)) = (read(&host.cap_add)?, read(&host.cap_drop)?);
+    let without = |set: Capabilities| set.difference(&drop).copied().collect::<Capabilities>();
+    // Docker's rules: to a privileged container all, whatever else is said; what is dropped
+    // goes from all, or from the default; and what is added by its name is there.
+    Ok(match () {
+        () if host.privileged == Some(true) => all_capabilities(),
+        () if add_all => without(all_capabilities()),
+        () if drop_all => add,
+        () => without(DEFAULT_CAPABILITIES.into_iter().collect()).union(&add).copied().collect(),
+    })
 }
 
 /// Everything that root may do on this machine, as far as we may ourselves.
@@ -187,6 +184,10 @@ mod tests {
         assert_eq!(set(&[], &[]), Ok(14));
         assert_eq!(set(&["NET_ADMIN", "cap_sys_time"], &["CAP_CHOWN"]), Ok(15));
         assert_eq!(set(&["CHOWN"], &["ALL"]), Ok(1));
+        assert_eq!(set(&["NET_RAW"], &["NET_RAW"]), Ok(14), "what is added is there");
+        let all = all_capabilities().len();
+        assert_eq!(set(&["ALL", "CHOWN"], &["CHOWN", "MKNOD"]), Ok(all - 2));
+        assert_eq!(set(&["ALL"], &["ALL"]), Ok(all));
         assert_eq!(set(&["WISHES"], &[]), Err("unknown capability: \"CAP_WISHES\"".into()));
     }
 }

@@ -105,12 +105,13 @@ fn mounts(spec: &mut Spec, host: &HostConfig, binds: Vec<Mount>, files: Vec<Moun
 }
 
 /// A bind mount of one of the engine's files.
-pub fn file_mount(source: PathBuf, destination: &str) -> Mount {
+pub fn file_mount(source: PathBuf, destination: &str, read_only: bool) -> Mount {
+    let access = if read_only { "ro" } else { "rw" };
     MountBuilder::default()
         .destination(destination)
         .typ("bind")
         .source(source)
-        .options(["rbind", "rprivate"].map(String::from).to_vec())
+        .options(["rbind", "rprivate", access].map(String::from).to_vec())
         .build()
         .expect("all fields are given")
 }

@@ -95,8 +95,9 @@ pub fn container(
     // Where it is in the network decides over three files in its root.
     let plan = instructions.network.as_ref();
     let network = plan.map(|plan| Connection::reserve(plan, dir)).transpose()?;
+    let read_only = is_read_only(spec);
     let files = match (&network, plan) {
-        (Some(connection), Some(plan)) => names(connection, plan, dir)?,
+        (Some(connection), Some(plan)) => names(connection, plan, dir, read_only)?,
         _ => Vec::new(),
     };
     let address = network.as_ref().and_then(Connection::address);
@@ -250,14 +251,23 @@ fn flag(kind: Kind) -> i32 {
 
 /// Writes `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf` into the container's
 /// folder, to be mounted over the image's.
-fn names(connection: &Connection, plan: &NetworkPlan, dir: &ContainerDir) -> Result<Vec<Mount>> {
+///
+/// In a root that is read-only, so are they.
+fn names(
+    connection: &Connection,
+    plan: &NetworkPlan,
+    dir: &ContainerDir,
+    read_only: bool,
+) -> Result<Vec<Mount>> {
     let Some(files) = connection.files(plan)? else { return Ok(Vec::new()) };
     let files =
         [("hosts", files.hosts), ("hostname", files.hostname), ("resolv.conf", files.resolv_conf)];
     let write = |(name, text): (&str, String)| {
         let path = dir.path().join(name);
         fs::write(&path, text).doing(|| format!("write {}", path.display()))?;
-        Ok(Mount::bind(path, Path::new("/etc").join(name)))
+        let mut mount = Mount::bind(path, Path::new("/etc").join(name));
+        mount.flags.read_only = read_only;
+        Ok(mount)
     };
     files.into_iter().map(write).collect()
 }
@@ -290,9 +300,13 @@ fn root(
     root.devices = default_devices().into_iter().chain(more).collect();
     root.masked = paths(linux.masked_paths());
     root.readonly_paths = paths(linux.readonly_paths());
-    root.read_only = oci_root.and_then(|root| root.readonly()).unwrap_or(false);
+    root.read_only = is_read_only(spec);
     root.volatile = instructions.volatile;
     Ok(root)
+}
+
+fn is_read_only(spec: &Spec) -> bool {
+    spec.root().as_ref().and_then(|root| root.readonly()).unwrap_or(false)
 }
 
 fn process_limits(process: &OciProcess) -> ProcessLimits {

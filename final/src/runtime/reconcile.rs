@@ -55,8 +55,12 @@ pub fn reconcile(dir: &ContainerDir) -> Result<Found> {
         return Ok(Found::Removed);
     }
     let state = if state.is_alive() { state.killed() } else { state };
-    dir.set_state(&state, true)?;
-    Ok(Found::Dead(state))
+    match dir.set_state(&state, true) {
+        // On a disk that the container has filled it must still be seen, and removed: that
+        // makes room. The next who looks finds the same.
+        Err(error) if !error.is(Errno::ENOSPC) && !error.is(Errno::EDQUOT) => Err(error),
+        _ => Ok(Found::Dead(state)),
+    }
 }
 // ANCHOR_END: reconcile
 
