@@ -105,7 +105,9 @@ impl Waiter {
         stream: impl Future<Output = Option<UnixStream>>,
     ) -> Option<State> {
         let path = self.container.dir.path().to_owned();
+        // Both may have come before anybody looked: then it is the shim that knows the end.
         let connected = tokio::select! {
+            biased;
             stream = stream => stream,
             () = until_gone(&path) => None,
         };
