@@ -92,7 +92,20 @@ impl Client {
         path: &str,
         body: Option<Vec<u8>>,
     ) -> anyhow::Result<Response<Body>> {
-        self.send_for(method, path, body, None).await
+        self.send_for(method, path, body, None, None).await
+    }
+
+    /// A request without a body, of who is this `login` to a registry: `X-Registry-Auth`.
+    ///
+    /// # Errors
+    /// As for [`Self::send`].
+    pub async fn send_as(
+        &self,
+        login: Option<&str>,
+        method: Method,
+        path: &str,
+    ) -> anyhow::Result<Response<Body>> {
+        self.send_for(method, path, None, None, login).await
     }
 
     /// The same, for a stream in the place of the connection where there is `here`.
@@ -102,12 +115,13 @@ impl Client {
         path: &str,
         body: Option<Vec<u8>>,
         here: Option<&Here>,
+        login: Option<&str>,
     ) -> anyhow::Result<Response<Body>> {
         let body = body.map(Bytes::from);
-        let sent = match self.try_to_send(&method, path, body.clone(), here).await {
+        let sent = match self.try_to_send(&method, path, body.clone(), here, login).await {
             // There is another daemon by now, or there is none.
             Err(error) if was_not_heard(&error, &method) => {
-                self.try_to_send(&method, path, body, here).await
+                self.try_to_send(&method, path, body, here, login).await
             }
             sent => sent,
         };
@@ -128,11 +142,15 @@ impl Client {
         path: &str,
         body: Option<Bytes>,
         here: Option<&Here>,
+        login: Option<&str>,
     ) -> anyhow::Result<Response<Body>> {
         let mut request = Request::builder().method(method).uri(path).header(HOST, "coracle");
         if let Some(here) = here {
             request = request.header(CONNECTION, "Upgrade").header(UPGRADE, "tcp");
             request = request.extension(here.clone());
+        }
+        if let Some(login) = login {
+            request = request.header("X-Registry-Auth", login);
         }
         if body.is_some() {
             request = request.header(CONTENT_TYPE, "application/json");
@@ -238,7 +256,7 @@ impl Client {
     /// one process, it comes as it is.
     pub async fn upgrade(&self, path: &str, body: Option<Vec<u8>>) -> anyhow::Result<Connection> {
         let here = Here::default();
-        let response = self.send_for(Method::POST, path, body, Some(&here)).await?;
+        let response = self.send_for(Method::POST, path, body, Some(&here), None).await?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             bail!("the engine did not hand over the connection");
         }

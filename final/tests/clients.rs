@@ -61,6 +61,7 @@ fn main() {
         NETWORK a_hardware_address_is_told_before_the_start_and_kept,
         REGISTRY an_image_is_told_as_the_client_knows_it,
         LOGIN a_pull_is_by_whoever_the_client_says,
+        LOGIN a_pull_through_a_daemon_is_by_the_user_of_the_command,
     ])
 }
 

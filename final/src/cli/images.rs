@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use hyper::Method;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::{each, out};
+use super::{each, login, out};
 use crate::client::{Client, encode};
 
 /// `pull`
@@ -55,7 +55,12 @@ pub async fn download(
     let platform =
         platform.map(|platform| format!("&platform={}", encode(platform))).unwrap_or_default();
     let path = format!("/images/create?fromImage={}{platform}", encode(image));
-    let mut body = client.send(Method::POST, &path, None).await?.into_body();
+    // In this process, the engine finds it where we would.
+    let login = match client {
+        Client::Daemon(_) => login::of(image)?,
+        Client::Here(_) => None,
+    };
+    let mut body = client.send_as(login.as_deref(), Method::POST, &path).await?.into_body();
     let mut show = Show::new(quiet);
     let (mut buffer, mut last) = (Vec::new(), image.to_owned());
     while let Some(frame) = body.frame().await {

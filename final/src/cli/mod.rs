@@ -18,6 +18,7 @@ pub mod id_file;
 pub mod image_list;
 pub mod images;
 pub mod inspect;
+pub mod login;
 pub mod logs;
 pub mod mounts;
 pub mod networks;

@@ -180,3 +180,33 @@ pub fn a_pull_is_by_whoever_the_client_says() {
     assert_eq!(status, 500);
     daemon.end();
 }
+
+pub fn a_pull_through_a_daemon_is_by_the_user_of_the_command() {
+    let registry = Registry::with_login("boat", "secret");
+    let work = testkit::temp_dir();
+    let layer = testkit::tar_of(&testkit::busybox_rootfs());
+    testkit::oci_layout(&work.path().join("image"), &[layer], json!({ "Cmd": ["true"] }));
+    let name = registry.push(&work.path().join("image"), "box:1");
+    let daemon = Daemon::start();
+    let coracle = |auth: &str, words: &[&str]| {
+        let auths = json!({ "auths": { registry.address(): { "auth": auth } } });
+        std::fs::write(work.path().join("config.json"), auths.to_string()).unwrap();
+        let mut coracle = daemon.engine.command(words);
+        let said = coracle.env("DOCKER_CONFIG", work.path()).output().expect("run coracle");
+        (said.status.code(), String::from_utf8_lossy(&said.stderr).into_owned())
+    };
+    // Nobody, somebody else, and who may: boat, whose word is secret.
+    let (nobody, other, boat) = ("", "Ym9hdDp3cm9uZw==", "Ym9hdDpzZWNyZXQ=");
+    for refused in [nobody, other] {
+        let (code, error) = coracle(refused, &["pull", "-q", &name]);
+        assert!(code == Some(1) && error.contains("denied"), "{error}");
+    }
+    let run = ["run", "--rm", "--network", "none", "--cgroup-parent", &daemon.engine.word, &name];
+    for words in [&["pull", "-q", &name][..], &run, &["create", "--name", "made", &name]] {
+        let (code, error) = coracle(boat, words);
+        assert_eq!(code, Some(0), "{words:?}: {error}");
+        daemon.ask("DELETE", "/containers/made", Value::Null);
+        daemon.ask("DELETE", &format!("/images/{name}?force=1"), Value::Null);
+    }
+    daemon.end();
+}
