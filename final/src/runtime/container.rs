@@ -148,11 +148,27 @@ impl Inherited {
     }
 }
 
+/// The way into a running container.
+pub struct Door {
+    namespaces: Join,
+    cgroup: Cgroup,
+}
+
+impl Door {
+    /// To where its first process is.
+    ///
+    /// # Errors
+    /// The container has ended.
+    pub fn find(of: &Inherited, pid: Pid) -> Result<Self> {
+        Ok(Self { namespaces: Join::pid(pid)?.at_once(), cgroup: group_of(of, pid)? })
+    }
+}
+
 /// One more process in a running container: [`Join`] in the place of the namespaces.
 ///
 /// # Errors
-/// The container has ended; a user who is not there.
-pub fn exec(exec: &ExecInstructions, of: &Inherited, pid: Pid) -> Result<Prepared> {
+/// A user who is not there.
+pub fn exec(exec: &ExecInstructions, of: &Inherited, door: Door) -> Result<Prepared> {
     let mut process = of.process.clone();
     process.set_args(Some(exec.args.clone()));
     if !exec.env.is_empty() {
@@ -165,8 +181,8 @@ pub fn exec(exec: &ExecInstructions, of: &Inherited, pid: Pid) -> Result<Prepare
     let (program, streams, terminal) = session(&process, &exec.session, false)?;
     let filter = of.filter.clone().filter(|_| !exec.privileged);
     let container = Container::new(program)
-        .with(Join::pid(pid)?.at_once())
-        .with(group_of(of, pid)?)
+        .with(door.namespaces)
+        .with(door.cgroup)
         .with_some(terminal)
         .with(process_limits(&process))
         .with(hardening(&process, &exec.session, filter)?);

@@ -69,7 +69,11 @@ pub(super) fn pidfd_open(pid: Pid) -> Result<OwnedFd, Errno> {
 }
 
 /// Sends descriptors along with a short message: SCM_RIGHTS of unix(7).
-pub(super) fn send_fds(socket: BorrowedFd, message: &[u8], fds: &[OwnedFd]) -> Result<(), Errno> {
+pub(super) fn send_fds(
+    socket: BorrowedFd,
+    message: &[u8],
+    fds: &[impl AsRawFd],
+) -> Result<(), Errno> {
     let fds: Vec<_> = fds.iter().map(AsRawFd::as_raw_fd).collect();
     let rights = [ControlMessage::ScmRights(&fds)];
     let message = [IoSlice::new(message)];

@@ -130,6 +130,7 @@ impl Server {
         }
         self.take_buffer();
         self.drain();
+        self.execs.iter_mut().for_each(Execs::rest);
         // Its name server holds the network namespace, and with it the cables.
         self.network = None;
         self.life.record_end()?;
@@ -299,7 +300,10 @@ impl Server {
             Source::Question => self.network.iter_mut().for_each(Network::answer),
             Source::Output(place) => self.pump(place, TURN),
             Source::Check => self.life.read_check()?,
-            Source::Exec => self.execs.iter_mut().for_each(Execs::reap),
+            Source::Exec => {
+                let pid = self.life.running().map(|running| running.pid());
+                self.execs.iter_mut().for_each(|execs| execs.reap(pid));
+            }
             Source::Peer(place) => self.serve_peer(place, flags),
         }
         Ok(())
@@ -435,6 +439,7 @@ impl Server {
     /// all of its life, and there is one for every container.
     fn rest(&mut self, at_most: Option<Duration>) -> Result<Vec<(Source, PollFlags)>> {
         self.buffer = Vec::new();
+        self.execs.iter_mut().for_each(Execs::rest);
         if let Some(log) = &mut self.log {
             log.rest();
         }
