@@ -39,6 +39,7 @@ fn main() {
         ROOT a_restart_by_hand_keeps_what_would_go_at_its_end,
         ROOT health_is_asked_for_and_told,
         ROOT a_wait_ends_with_a_killed_shim,
+        ROOT the_exit_code_is_told_of_what_is_gone_at_once,
         ROOT only_one_daemon_serves_a_root,
         ROOT other_versions_are_refused_in_dockers_words,
         ROOT a_daemon_that_ends_lets_containers_go_on,
@@ -133,6 +134,25 @@ fn health_is_asked_for_and_told() {
     let late = || output().contains("Health check exceeded timeout (200ms)");
     assert!(wait_until(SOON, late), "{}", output());
     engine.tell(&["rm", "-f", "slow"]);
+    engine.assert_nothing_left();
+}
+
+fn the_exit_code_is_told_of_what_is_gone_at_once() {
+    let engine = Engine::new();
+    engine.tell(&["pull", "-q", "host"]);
+    let codes = |engine: &Engine| {
+        for _ in 0..8 {
+            let said = engine.run(&["--rm", "host", "sh", "-c", "exit 42"]);
+            assert_eq!((said.code, &*said.err), (42, ""));
+        }
+    };
+    // More than the machine has processors, so that everyone is late now and then.
+    let many =
+        || std::thread::scope(|scope| (0..8).for_each(|_| drop(scope.spawn(|| codes(&engine)))));
+    many();
+    let daemon = Daemon::start(&engine);
+    many();
+    drop(daemon);
     engine.assert_nothing_left();
 }
 

@@ -158,7 +158,7 @@ pub async fn wait(
     // It waits from now on, whenever the answer is read, and only as long as somebody
     // may read it: what is left in the set is ended with it.
     let mut waiting = JoinSet::new();
-    waiting.spawn(waiter.finish());
+    waiting.spawn(waiter.finish(app));
     let body = Body::from_stream(futures_once(async move {
         let ended = waiting.join_next().await.and_then(std::result::Result::ok);
         let answer = ended.map(|ended| serde_json::to_vec(&ended).expect("plain data"));

@@ -98,6 +98,11 @@ pub fn attach(
     Ok(stream)
 }
 
+/// Whether clients wait for somebody to start this container.
+pub fn is_pending(containers: &Containers, id: &str) -> bool {
+    containers.pending.lock().expect("no holder of this lock panics").contains_key(id)
+}
+
 /// Takes the clients that wait for this container. Dropping them tells them that
 /// there is nothing to wait for.
 pub fn take_pending(containers: &Containers, id: &str) -> Vec<Pending> {

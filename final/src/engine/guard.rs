@@ -96,7 +96,12 @@ async fn watch_shims(engine: &Arc<Engine>, id: &str) {
             // It has nothing to say to who asks for nothing, and closes when it ends.
             let _ = shim.read_u8().await;
         }
-        let Some(pause) = pause_after(&container).await else { return };
+        let pause = match after(&container).await {
+            // It was too early, or another one has taken its place.
+            Next::Watch => continue,
+            Next::Start { pause } => pause,
+            Next::Stay => return,
+        };
         tokio::time::sleep(pause).await;
         let engine = engine.clone();
         if !blocking(move || start_again(&engine, &container)).await.unwrap_or(false) {
@@ -112,30 +117,42 @@ fn open(container: &Container) -> Option<UnixStream> {
     UnixStream::from_std(stream).ok()
 }
 
-/// How long to wait before the next start; `None`, if there is to be none, or nobody
-/// was killed.
-async fn pause_after(container: &Container) -> Option<Duration> {
-    let container = container.clone();
-    let (state, asked) = blocking(move || settled(&container)).await??;
-    let wanted = wants_to_run(&asked, &state);
-    wanted.then(|| shim::pause_before(state.restart_count, ran(&state)))
+/// What is to be done with a container whose shim has closed a connection.
+enum Next {
+    /// There is a shim.
+    Watch,
+    /// It was killed, and is to be started again after a pause.
+    Start { pause: Duration },
+    /// It is to stay as it is, or is not there any more.
+    Stay,
 }
 
-/// Its state, once nothing of the shim is left. A look is what puts it in order.
-fn settled(container: &Container) -> Option<(State, Asked)> {
+async fn after(container: &Container) -> Next {
+    let container = container.clone();
+    blocking(move || settled(&container)).await.unwrap_or(Next::Stay)
+}
+
+/// What is to be done, once nothing of the shim is left. A look is what puts it in order.
+fn settled(container: &Container) -> Next {
     let patience = Instant::now() + lifecycle::LAST_BREATH;
     while container.dir.path().exists() {
-        let state = container.state().ok()?;
+        let Ok(state) = container.state() else { break };
         if !state.is_alive() {
-            return Some((state, Asked::clone(&Asked::of(&container.dir))));
+            let wanted = wants_to_run(&Asked::of(&container.dir), &state);
+            let pause = || shim::pause_before(state.restart_count, ran(&state));
+            return if wanted { Next::Start { pause: pause() } } else { Next::Stay };
         }
-        // Another shim may have taken its place.
-        if open(container).is_some() || Instant::now() > patience {
-            return None;
+        // Another shim may have taken its place. Or it is the same one: the kernel closes
+        // what a killed process had one by one, and what listens perhaps after the rest.
+        if open(container).is_some() {
+            return Next::Watch;
+        }
+        if Instant::now() > patience {
+            break;
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-    None
+    Next::Stay
 }
 
 /// Starts it, if all is still as it was when that was decided.

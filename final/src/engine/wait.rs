@@ -1,7 +1,7 @@
 //! Waiting for a container's end.
 
-use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bollard_stubs::models::{ContainerWaitExitError, ContainerWaitResponse};
@@ -12,7 +12,7 @@ use tokio::net::UnixStream;
 
 use super::Engine;
 use super::attach::{self, Wish};
-use super::containers::Container;
+use super::containers::{Container, Containers};
 use super::error::{Error, Result};
 use super::lifecycle;
 use crate::runtime::shim::Answer;
@@ -84,10 +84,10 @@ pub fn waiter(engine: &Engine, id: &str, condition: Condition) -> Result<Waiter>
 
 impl Waiter {
     /// The exit code, when it is known.
-    pub async fn finish(mut self) -> Ended {
+    pub async fn finish(mut self, engine: Arc<Engine>) -> Ended {
         let Some(stream) = self.stream.take() else { return self.container.ended() };
         let heard = match self.condition {
-            Condition::Removed => self.until_removed(stream).await,
+            Condition::Removed => self.until_removed(stream, &engine.containers).await,
             _ => match stream.await {
                 Some(stream) => hear(stream, self.condition).await,
                 None => None,
@@ -103,13 +103,14 @@ impl Waiter {
     async fn until_removed(
         &mut self,
         stream: impl Future<Output = Option<UnixStream>>,
+        containers: &Containers,
     ) -> Option<State> {
         let path = self.container.dir.path().to_owned();
         // Both may have come before anybody looked: then it is the shim that knows the end.
         let connected = tokio::select! {
             biased;
             stream = stream => stream,
-            () = until_gone(&path) => None,
+            () = until_gone_unstarted(&self.container, containers) => None,
         };
         let heard = match connected {
             Some(stream) => hear(stream, Condition::Removed)
@@ -133,9 +134,12 @@ async fn settled(container: &Container) -> Ended {
     container.ended()
 }
 
-/// Until there is no such folder.
-async fn until_gone(path: &Path) {
-    while path.exists() {
+/// Until somebody has removed it who did not start it. Whoever starts it here takes those
+/// who wait before the program runs, and may be slower to bring them the shim's connection
+/// than the program is to end, and to be gone.
+async fn until_gone_unstarted(container: &Container, containers: &Containers) {
+    let is_started = || !attach::is_pending(containers, &container.record.id);
+    while container.dir.path().exists() || is_started() {
         tokio::time::sleep(LOOK).await;
     }
 }
