@@ -82,7 +82,7 @@ async fn serve(root: Root, args: DaemonArgs) -> Result<()> {
     tokio::spawn(reap_shims()?);
 
     let engine = Arc::new(Engine::open(root)?);
-    let again = {
+    let revive::Found { again, running } = {
         let engine = engine.clone();
         let settled = tokio::task::spawn_blocking(move || revive::settle(&engine));
         tokio::select! {
@@ -90,7 +90,7 @@ async fn serve(root: Root, args: DaemonArgs) -> Result<()> {
             () = ending.asked_for() => return Ok(()),
         }
     };
-    tokio::spawn(guard::guard(engine.clone()).context("read the log of events")?);
+    tokio::spawn(guard::guard(engine.clone(), running).context("read the log of events")?);
     let api = api::Api::new(engine.clone());
     let (busy, mut waiting) = watch::channel(0);
     let busy = api::Busy(Arc::new(busy));

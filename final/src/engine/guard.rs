@@ -27,18 +27,21 @@ const LOOK: Duration = Duration::from_millis(500);
 #[derive(Default)]
 struct Watched(Mutex<HashSet<String>>);
 
-/// Watches those that run now, and all that are started from now on, until the runtime
-/// ends. Whoever starts a container, by whichever engine, tells it in the log of events.
+/// Watches those that were found `running`, that run now, and all that are started from now
+/// on, until the runtime ends. Whoever starts a container, by whichever engine, tells it in
+/// the log of events.
 ///
 /// # Errors
 /// The log of events cannot be read.
-pub fn guard(engine: Arc<Engine>) -> io::Result<impl Future<Output = ()>> {
+pub fn guard(engine: Arc<Engine>, running: Vec<Container>) -> io::Result<impl Future<Output = ()>> {
     let mut starts = engine.events.read_from_now()?;
     Ok(async move {
         let watched = Arc::new(Watched::default());
         let mut run: Vec<_> = engine.containers.all().unwrap_or_default();
         run.retain(|container| open(container).is_some());
-        run.into_iter().for_each(|container| watch(&engine, &watched, container.record.id));
+        run.into_iter()
+            .chain(running)
+            .for_each(|container| watch(&engine, &watched, container.record.id));
         loop {
             while let Some(id) = next_start(&mut starts) {
                 watch(&engine, &watched, id);

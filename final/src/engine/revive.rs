@@ -7,21 +7,33 @@ use super::lifecycle;
 use super::sweep;
 use crate::store::{Asked, State, Status};
 
+/// What there is when a daemon begins.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Those that are to run again.
+    pub again: Vec<Container>,
+    /// Those that run, as far as one can see: a shim may be dying at this moment.
+    pub running: Vec<Container>,
+}
+
 /// Puts everything in order that an engine, a shim or the machine has left half-way.
 /// What cannot be put in order now is no reason not to serve.
-///
-/// Those that are to run again.
-pub fn settle(engine: &Engine) -> Vec<Container> {
+pub fn settle(engine: &Engine) -> Found {
     sweep::sweep(engine);
     let _ = engine.volumes.reconcile(&engine.root);
     let _ = engine.images.store().and_then(|store| Ok(store.settle()?));
     // A look at a state is what tidies up behind a dead shim.
-    let all = engine.containers.all().unwrap_or_default();
-    let ended = |container: &Container| {
-        let state = container.state();
-        state.is_ok_and(|state| wants_to_run(&Asked::of(&container.dir), &state))
-    };
-    all.into_iter().filter(ended).collect()
+    let mut found = Found::default();
+    for container in engine.containers.all().unwrap_or_default() {
+        match container.state() {
+            Ok(state) if state.is_alive() => found.running.push(container),
+            Ok(state) if wants_to_run(&Asked::of(&container.dir), &state) => {
+                found.again.push(container);
+            }
+            _ => {}
+        }
+    }
+    found
 }
 
 /// Starts a container again that was running when the machine, or its shim, went down.
