@@ -78,7 +78,7 @@ impl Run {
         let mut stands_on = Rootfs::new(layers, Some(scratch.upper()), scratch.target());
         // The changes go with the container: nobody needs them on the disk.
         stands_on.volatile = true;
-        self.args.rootfs.root.apply(&mut stands_on)?;
+        self.args.rootfs.apply(&mut stands_on)?;
         let cgroup = self.args.rootfs.cgroup(&name)?;
         let out_of_memory = cgroup.out_of_memory();
         let (terminal, console) = process_args.terminal()?.unzip();

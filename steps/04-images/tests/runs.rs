@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::fs;
+
 use serde_json::json;
 use support::Store;
 use testkit::{Leftovers, Needs, Registry, test};
@@ -21,6 +23,7 @@ fn main() {
         test("an_image_is_pulled_and_runs_as_it_says", REGISTRY, an_image_is_pulled_and_runs),
         test("the_host_is_an_image_too", HOST, the_host_is_an_image_too),
         test("an_ordinary_user_runs_the_host_image", USER, an_ordinary_user_runs_the_host_image),
+        test("shared_ipc_is_shared_memory_too", HOST, shared_ipc_is_shared_memory_too),
         test("an_unknown_image_runs_nothing", HOST, an_unknown_image_runs_nothing),
     ])
 }
@@ -71,6 +74,15 @@ fn an_ordinary_user_runs_the_host_image() {
     assert_eq!(String::from_utf8_lossy(&output.stdout), "0\nx\n", "{}", support::stderr(&output));
     let gone = run(&["rmi", "host"]);
     assert!(gone.status.success(), "{}", support::stderr(&gone));
+}
+
+fn shared_ipc_is_shared_memory_too() {
+    let store = Store::new();
+    let shared = tempfile::NamedTempFile::new_in("/dev/shm").unwrap();
+    fs::write(shared.path(), "host").unwrap();
+    let script = format!("cat {} 2>/dev/null || echo none", shared.path().display());
+    let read = |ipc: &str| store.ok(&["run", "--ipc", ipc, "host", "sh", "-c", &script]);
+    assert_eq!((read("private").as_str(), read("host").as_str()), ("none\n", "host"));
 }
 
 fn an_unknown_image_runs_nothing() {

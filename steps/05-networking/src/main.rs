@@ -105,7 +105,7 @@ impl Run {
         let upper = (!self.rootfs).then(|| scratch.upper());
         let mut rootfs = Rootfs::new(layers, upper, scratch.target());
         rootfs.volatile = true;
-        self.args.rootfs.root.apply(&mut rootfs)?;
+        self.args.rootfs.apply(&mut rootfs)?;
         etc.iter().flat_map(Etc::mounts).for_each(|mount| rootfs.add_mount(mount));
 
         let mut process = run.process(program, &defaults)?;

@@ -101,7 +101,7 @@ impl Run {
         let scratch = Scratch::below(root);
         let mut rootfs = Rootfs::new(layers, Some(scratch.upper()), scratch.target());
         rootfs.volatile = true;
-        self.args.rootfs.root.apply(&mut rootfs)?;
+        self.args.rootfs.apply(&mut rootfs)?;
         let own: Vec<_> = mounts.iter().map(|(mount, _)| mount.destination.clone()).collect();
         mounts.into_iter().for_each(|(mount, _)| rootfs.add_mount(mount));
         let names = etc.iter().flat_map(Etc::mounts);
