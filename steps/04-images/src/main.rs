@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use images::Store;
 use images::cli::{Args, Command, ImageAndCommand, Root};
 use namespaces::{Container, Result, cli, doctor, explain};
-use rootfs::{DevConsole, Rootfs, Scratch};
+use rootfs::{DevConsole, Rootfs, Scratch, WorkingDirectory};
 
 /// A container whose root came, verified, from a registry
 #[derive(Parser)]
@@ -74,6 +74,7 @@ impl Run {
             self.what.command(),
         )?;
         let process = self.args.rootfs.run.process(program, &defaults)?;
+        let workdir = WorkingDirectory(process.cwd.clone());
         let scratch = Scratch::below(&scratch_folder(root)?);
         let mut stands_on = Rootfs::new(layers, Some(scratch.upper()), scratch.target());
         // The changes go with the container: nobody needs them on the disk.
@@ -90,6 +91,7 @@ impl Run {
             .with(self.args.rootfs.run.namespaces(&defaults)?)
             .with(cgroup)
             .with(stands_on)
+            .with(workdir)
             .with_some(terminal)
             .with_some(dev_console)
             .with_some(process_args.user(&defaults));

@@ -24,6 +24,7 @@ fn main() {
         test("the_host_is_an_image_too", HOST, the_host_is_an_image_too),
         test("an_ordinary_user_runs_the_host_image", USER, an_ordinary_user_runs_the_host_image),
         test("shared_ipc_is_shared_memory_too", HOST, shared_ipc_is_shared_memory_too),
+        test("a_working_directory_that_is_missing_is_made", HOST, a_missing_workdir_is_made),
         test("an_unknown_image_runs_nothing", HOST, an_unknown_image_runs_nothing),
     ])
 }
@@ -83,6 +84,20 @@ fn shared_ipc_is_shared_memory_too() {
     let script = format!("cat {} 2>/dev/null || echo none", shared.path().display());
     let read = |ipc: &str| store.ok(&["run", "--ipc", ipc, "host", "sh", "-c", &script]);
     assert_eq!((read("private").as_str(), read("host").as_str()), ("none\n", "host"));
+}
+
+fn a_missing_workdir_is_made() {
+    let store = Store::new();
+    let script = "pwd; stat -c '%a %u' .";
+    let told = |user: &str| {
+        let flags = ["run", "-w", "/not/there", "-u", user, "host"];
+        store.ok(&[&flags[..], &["sh", "-c", script]].concat())
+    };
+    // Made by root, whoever works there.
+    assert_eq!(told("0"), "/not/there\n755 0\n");
+    assert_eq!(told("1000"), "/not/there\n755 0\n");
+    // In the container, not in the image.
+    assert_eq!(store.ok(&["run", "host", "sh", "-c", "ls -d /not || true"]), "");
 }
 
 fn an_unknown_image_runs_nothing() {

@@ -9,7 +9,7 @@ use namespaces::cli;
 use namespaces::{Container, Error, Result, doctor, explain};
 use networking::cli::NetworkArgs;
 use networking::{DEFAULT, Endpoint, Etc, Networks, parse_expose};
-use rootfs::{DevConsole, Rootfs, Scratch};
+use rootfs::{DevConsole, Rootfs, Scratch, WorkingDirectory};
 
 /// A container that is reachable by address, name and port
 #[derive(Parser)]
@@ -110,6 +110,7 @@ impl Run {
 
         let mut process = run.process(program, &defaults)?;
         process.die_with_parent = true;
+        let workdir = WorkingDirectory(process.cwd.clone());
         let cgroup = self.args.rootfs.cgroup(&id)?;
         let out_of_memory = cgroup.out_of_memory();
         let (terminal, console) = process_args.terminal()?.unzip();
@@ -123,6 +124,7 @@ impl Run {
             .with(cgroup)
             .with(endpoint)
             .with(rootfs)
+            .with(workdir)
             .with_some(terminal)
             .with_some(dev_console)
             .with_some(process_args.user(&defaults));

@@ -16,7 +16,7 @@ type Claim = (&'static str, fn(&Place));
 fn main() {
     let root = [Needs::Root, Needs::Overlay, Needs::Program("busybox")];
     let user = [Needs::User, Needs::Subids, Needs::UserNamespaces, Needs::Program("busybox")];
-    let claims: [Claim; 11] = [
+    let claims: [Claim; 12] = [
         ("a_volume_outlives_its_container", a_volume_outlives_its_container),
         ("a_new_volume_gets_the_images_content", a_new_volume_gets_the_images_content),
         ("a_volume_below_a_bind_gets_the_images_content", a_volume_below_a_bind),
@@ -33,6 +33,7 @@ fn main() {
             bad_input_is_one_sentence_and_leaves_nothing,
         ),
         ("a_volume_on_etc_leaves_the_container_its_name", a_volume_on_etc_leaves_its_name),
+        ("a_working_directory_in_a_volume_stays_there", a_workdir_in_a_volume_stays_there),
         ("the_commands_speak_as_docker_does", the_commands_speak_as_docker_does),
     ];
     let mut tests = Vec::new();
@@ -328,6 +329,13 @@ fn bad_input_is_one_sentence_and_leaves_nothing(place: &Place) {
         }
     }
     assert_eq!(place.volume(&["ls", "-q"]), "");
+}
+
+fn a_workdir_in_a_volume_stays_there(place: &Place) {
+    let flags = ["-v", "kept:/kept", "-w", "/kept/not/there"];
+    assert_eq!(place.shell(&[&flags[..], &["-u", "1000"]].concat(), "pwd"), "/kept/not/there\n");
+    assert_eq!(place.shell(&["-v", "kept:/kept"], "ls /kept/not"), "there\n");
+    assert_eq!(place.volume(&["rm", "kept"]), "kept\n");
 }
 
 fn the_commands_speak_as_docker_does(place: &Place) {
