@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::fs;
+use std::fs::{self, File};
 
 use serde_json::json;
 use support::Store;
@@ -26,6 +26,8 @@ fn main() {
         test("shared_ipc_is_shared_memory_too", HOST, shared_ipc_is_shared_memory_too),
         test("a_working_directory_that_is_missing_is_made", HOST, a_missing_workdir_is_made),
         test("an_unknown_image_runs_nothing", HOST, an_unknown_image_runs_nothing),
+        test("a_result_that_cannot_be_printed_is_an_error", &[], unprintable),
+        test("a_pull_that_nobody_watches_is_a_pull", REGISTRY, unwatched),
     ])
 }
 
@@ -110,4 +112,28 @@ fn an_unknown_image_runs_nothing() {
     assert_eq!(output.status.code(), Some(125));
     let output = store.command(&["run", "Nothing"]).output().unwrap();
     assert!(support::stderr(&output).contains("must be lower-case"));
+}
+
+fn full() -> File {
+    File::options().write(true).open("/dev/full").unwrap()
+}
+
+fn unprintable() {
+    let store = Store::new();
+    let output = store.command(&["ls"]).stdout(full()).output().unwrap();
+    let told = "images: write to standard output: No space left on device\n";
+    assert_eq!((support::stderr(&output).as_str(), output.status.code()), (told, Some(1)));
+    // That nobody reads on is none: `images ls | head -1`.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = store.command(&["ls"]).stdout(writer).output().unwrap();
+    assert_eq!((support::stderr(&output).as_str(), output.status.code()), ("", Some(0)));
+}
+
+fn unwatched() {
+    let (registry, store) = (Registry::start(), Store::new());
+    let name = support::push(&registry, "box", &[b"content"]);
+    let output = store.command(&["pull", &name]).stderr(full()).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{name}:latest\n"));
+    assert_eq!(output.status.code(), Some(0));
 }

@@ -129,7 +129,7 @@ impl Run {
             .with_some(process_args.user(&defaults));
         let code = cli::run_to_end(container, console, process_args.interactive)?;
         if let Some(out_of_memory) = out_of_memory.take() {
-            eprintln!("networking: {}", out_of_memory.told(code));
+            cli::tell(format_args!("networking: {}", out_of_memory.told(code)));
         }
         Ok(code)
     }
@@ -160,20 +160,22 @@ impl Network {
     fn act(&self, networks: &Networks) -> Result<u8> {
         match self {
             Network::Ls => {
-                println!("{:<14}{:<12}{:<12}SUBNET", "ID", "NAME", "BRIDGE");
+                let row = |[id, name, bridge, subnet]: [&str; 4]| {
+                    format!("{id:<14}{name:<12}{bridge:<12}{subnet}\n")
+                };
+                let mut table = row(["ID", "NAME", "BRIDGE", "SUBNET"]);
                 for network in networks.list()? {
-                    let id = &network.id[..12];
-                    println!(
-                        "{id:<14}{:<12}{:<12}{}",
-                        network.name, network.bridge, network.subnet
-                    );
+                    let (id, subnet) = (&network.id[..12], network.subnet.to_string());
+                    table += &row([id, &network.name, &network.bridge, &subnet]);
                 }
+                cli::print(&table)?;
             }
             Network::Inspect { name } => {
                 networks.reconcile()?;
                 let network = networks.find(name)?;
                 let leases = networks.leases(&network)?;
-                println!("{:#}", serde_json::json!({ "network": network, "leases": leases }));
+                let found = serde_json::json!({ "network": network, "leases": leases });
+                cli::print(&format!("{found:#}\n"))?;
             }
             Network::Down { name } => networks.down(name)?,
         }

@@ -132,7 +132,7 @@ impl Run {
             .with_some(process_args.user(&defaults));
         let code = cli::run_to_end(container, console, process_args.interactive)?;
         if let Some(out_of_memory) = out_of_memory.take() {
-            eprintln!("volumes: {}", out_of_memory.told(code));
+            cli::tell(format_args!("volumes: {}", out_of_memory.told(code)));
         }
         Ok(code)
     }
