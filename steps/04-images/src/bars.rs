@@ -5,6 +5,7 @@ use std::io::{IsTerminal, stderr};
 use std::sync::Mutex;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use namespaces::cli::tell;
 
 use crate::digest::Digest;
 use crate::progress::{Event, Progress};
@@ -74,7 +75,7 @@ impl Progress for Bars {
     fn note(&self, sentence: &str) {
         match &self.screen {
             Some(screen) => drop(screen.println(sentence)),
-            None => eprintln!("{sentence}"),
+            None => tell(sentence),
         }
     }
 }
@@ -85,11 +86,12 @@ fn finish(bar: &ProgressBar, how: &str) {
 }
 
 fn line(layer: &Digest, event: &Event) {
+    let layer = layer.short();
     match event {
-        Event::Exists => eprintln!("{}: Already exists", layer.short()),
-        Event::Done => eprintln!("{}: Pull complete", layer.short()),
+        Event::Exists => tell(format_args!("{layer}: Already exists")),
+        Event::Done => tell(format_args!("{layer}: Pull complete")),
         Event::Retrying { why, after } => {
-            eprintln!("{}: {why}; again in {:.1} s", layer.short(), after.as_secs_f64());
+            tell(format_args!("{layer}: {why}; again in {:.1} s", after.as_secs_f64()));
         }
         Event::Waiting | Event::Downloading { .. } | Event::Unpacking => {}
     }

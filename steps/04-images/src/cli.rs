@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::{Subcommand, ValueEnum};
+use namespaces::cli::print;
 use serde_json::json;
 
 use crate::bars::Bars;
@@ -163,15 +164,13 @@ impl Command {
         match self {
             Command::Pull(args) => run_pull(store, args),
             Command::Images(args) => {
-                print!("{}", table(&store.list()?, args, jiff::Timestamp::now()));
-                Ok(())
+                Ok(print(&table(&store.list()?, args, jiff::Timestamp::now()))?)
             }
             Command::Rmi(args) => run_remove(store, args),
             Command::Inspect { images } => {
                 let found: Result<Vec<_>> =
                     images.iter().map(|name| inspect(store, name)).collect();
-                println!("{:#}", serde_json::Value::from(found?));
-                Ok(())
+                Ok(print(&format!("{:#}\n", serde_json::Value::from(found?)))?)
             }
             Command::Tag { source, target } => store.tag(source, &target.parse()?),
         }
@@ -185,8 +184,7 @@ fn run_pull(store: &Store, args: &Pull) -> Result<()> {
     if name == crate::host::NAME.parse()? {
         // No registry has this one.
         crate::host::bring(store)?;
-        println!("{name}");
-        return Ok(());
+        return Ok(print(&format!("{name}\n"))?);
     }
     let options = PullOptions { platform, ..PullOptions::default() };
     if args.quiet {
@@ -194,18 +192,17 @@ fn run_pull(store: &Store, args: &Pull) -> Result<()> {
     } else {
         pull(store, &name, &options, &Bars::new())?;
     }
-    println!("{name}");
-    Ok(())
+    Ok(print(&format!("{name}\n"))?)
 }
 
 fn run_remove(store: &Store, args: &Remove) -> Result<()> {
     let options = RemoveOptions { force: args.force, in_use: None };
     for image in &args.images {
         for removed in store.remove(image, &options)? {
-            match removed {
-                Removed::Untagged(name) => println!("Untagged: {}", name.familiar()),
-                Removed::Deleted(id) => println!("Deleted: {id}"),
-            }
+            print(&match removed {
+                Removed::Untagged(name) => format!("Untagged: {}\n", name.familiar()),
+                Removed::Deleted(id) => format!("Deleted: {id}\n"),
+            })?;
         }
     }
     Ok(())

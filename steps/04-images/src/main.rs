@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use images::Store;
 use images::cli::{Args, Command, ImageAndCommand, Root};
 use namespaces::{Container, Result, cli, doctor, explain};
-use rootfs::{DevConsole, Rootfs, Scratch};
+use rootfs::{DevConsole, Rootfs, Scratch, WorkingDirectory};
 
 /// A container whose root came, verified, from a registry
 #[derive(Parser)]
@@ -74,11 +74,12 @@ impl Run {
             self.what.command(),
         )?;
         let process = self.args.rootfs.run.process(program, &defaults)?;
+        let workdir = WorkingDirectory(process.cwd.clone());
         let scratch = Scratch::below(&scratch_folder(root)?);
         let mut stands_on = Rootfs::new(layers, Some(scratch.upper()), scratch.target());
         // The changes go with the container: nobody needs them on the disk.
         stands_on.volatile = true;
-        self.args.rootfs.root.apply(&mut stands_on)?;
+        self.args.rootfs.apply(&mut stands_on)?;
         let cgroup = self.args.rootfs.cgroup(&name)?;
         let out_of_memory = cgroup.out_of_memory();
         let (terminal, console) = process_args.terminal()?.unzip();
@@ -90,12 +91,13 @@ impl Run {
             .with(self.args.rootfs.run.namespaces(&defaults)?)
             .with(cgroup)
             .with(stands_on)
+            .with(workdir)
             .with_some(terminal)
             .with_some(dev_console)
             .with_some(process_args.user(&defaults));
         let code = cli::run_to_end(container, console, process_args.interactive)?;
         if let Some(out_of_memory) = out_of_memory.take() {
-            eprintln!("images: {}", out_of_memory.told(code));
+            cli::tell(format_args!("images: {}", out_of_memory.told(code)));
         }
         Ok(code)
     }

@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::fs::{self, File};
+
 use serde_json::json;
 use support::Store;
 use testkit::{Leftovers, Needs, Registry, test};
@@ -21,7 +23,11 @@ fn main() {
         test("an_image_is_pulled_and_runs_as_it_says", REGISTRY, an_image_is_pulled_and_runs),
         test("the_host_is_an_image_too", HOST, the_host_is_an_image_too),
         test("an_ordinary_user_runs_the_host_image", USER, an_ordinary_user_runs_the_host_image),
+        test("shared_ipc_is_shared_memory_too", HOST, shared_ipc_is_shared_memory_too),
+        test("a_working_directory_that_is_missing_is_made", HOST, a_missing_workdir_is_made),
         test("an_unknown_image_runs_nothing", HOST, an_unknown_image_runs_nothing),
+        test("a_result_that_cannot_be_printed_is_an_error", &[], unprintable),
+        test("a_pull_that_nobody_watches_is_a_pull", REGISTRY, unwatched),
     ])
 }
 
@@ -73,6 +79,29 @@ fn an_ordinary_user_runs_the_host_image() {
     assert!(gone.status.success(), "{}", support::stderr(&gone));
 }
 
+fn shared_ipc_is_shared_memory_too() {
+    let store = Store::new();
+    let shared = tempfile::NamedTempFile::new_in("/dev/shm").unwrap();
+    fs::write(shared.path(), "host").unwrap();
+    let script = format!("cat {} 2>/dev/null || echo none", shared.path().display());
+    let read = |ipc: &str| store.ok(&["run", "--ipc", ipc, "host", "sh", "-c", &script]);
+    assert_eq!((read("private").as_str(), read("host").as_str()), ("none\n", "host"));
+}
+
+fn a_missing_workdir_is_made() {
+    let store = Store::new();
+    let script = "pwd; stat -c '%a %u' .";
+    let told = |user: &str| {
+        let flags = ["run", "-w", "/not/there", "-u", user, "host"];
+        store.ok(&[&flags[..], &["sh", "-c", script]].concat())
+    };
+    // Made by root, whoever works there.
+    assert_eq!(told("0"), "/not/there\n755 0\n");
+    assert_eq!(told("1000"), "/not/there\n755 0\n");
+    // In the container, not in the image.
+    assert_eq!(store.ok(&["run", "host", "sh", "-c", "ls -d /not || true"]), "");
+}
+
 fn an_unknown_image_runs_nothing() {
     let store = Store::new();
     let output = store.command(&["run", "--pull=never", "nothing"]).output().unwrap();
@@ -83,4 +112,28 @@ fn an_unknown_image_runs_nothing() {
     assert_eq!(output.status.code(), Some(125));
     let output = store.command(&["run", "Nothing"]).output().unwrap();
     assert!(support::stderr(&output).contains("must be lower-case"));
+}
+
+fn full() -> File {
+    File::options().write(true).open("/dev/full").unwrap()
+}
+
+fn unprintable() {
+    let store = Store::new();
+    let output = store.command(&["ls"]).stdout(full()).output().unwrap();
+    let told = "images: write to standard output: No space left on device\n";
+    assert_eq!((support::stderr(&output).as_str(), output.status.code()), (told, Some(1)));
+    // That nobody reads on is none: `images ls | head -1`.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = store.command(&["ls"]).stdout(writer).output().unwrap();
+    assert_eq!((support::stderr(&output).as_str(), output.status.code()), ("", Some(0)));
+}
+
+fn unwatched() {
+    let (registry, store) = (Registry::start(), Store::new());
+    let name = support::push(&registry, "box", &[b"content"]);
+    let output = store.command(&["pull", &name]).stderr(full()).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{name}:latest\n"));
+    assert_eq!(output.status.code(), Some(0));
 }

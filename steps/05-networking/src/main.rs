@@ -9,7 +9,7 @@ use namespaces::cli;
 use namespaces::{Container, Error, Result, doctor, explain};
 use networking::cli::NetworkArgs;
 use networking::{DEFAULT, Endpoint, Etc, Networks, parse_expose};
-use rootfs::{DevConsole, Rootfs, Scratch};
+use rootfs::{DevConsole, Rootfs, Scratch, WorkingDirectory};
 
 /// A container that is reachable by address, name and port
 #[derive(Parser)]
@@ -40,7 +40,7 @@ struct Run {
     args: images::cli::Args,
     #[command(flatten)]
     network: NetworkArgs,
-    /// IMAGE is a folder to stand on, which takes the changes
+    /// IMAGE is a directory to stand on; changes to it are thrown away
     #[arg(long)]
     rootfs: bool,
     #[command(flatten)]
@@ -102,14 +102,14 @@ impl Run {
         let etc = files.map(|files| Etc::new(root.join("etc").join(&id), files));
 
         let scratch = Scratch::below(root);
-        let upper = (!self.rootfs).then(|| scratch.upper());
-        let mut rootfs = Rootfs::new(layers, upper, scratch.target());
+        let mut rootfs = Rootfs::new(layers, Some(scratch.upper()), scratch.target());
         rootfs.volatile = true;
-        self.args.rootfs.root.apply(&mut rootfs)?;
+        self.args.rootfs.apply(&mut rootfs)?;
         etc.iter().flat_map(Etc::mounts).for_each(|mount| rootfs.add_mount(mount));
 
         let mut process = run.process(program, &defaults)?;
         process.die_with_parent = true;
+        let workdir = WorkingDirectory(process.cwd.clone());
         let cgroup = self.args.rootfs.cgroup(&id)?;
         let out_of_memory = cgroup.out_of_memory();
         let (terminal, console) = process_args.terminal()?.unzip();
@@ -123,12 +123,13 @@ impl Run {
             .with(cgroup)
             .with(endpoint)
             .with(rootfs)
+            .with(workdir)
             .with_some(terminal)
             .with_some(dev_console)
             .with_some(process_args.user(&defaults));
         let code = cli::run_to_end(container, console, process_args.interactive)?;
         if let Some(out_of_memory) = out_of_memory.take() {
-            eprintln!("networking: {}", out_of_memory.told(code));
+            cli::tell(format_args!("networking: {}", out_of_memory.told(code)));
         }
         Ok(code)
     }
@@ -159,20 +160,22 @@ impl Network {
     fn act(&self, networks: &Networks) -> Result<u8> {
         match self {
             Network::Ls => {
-                println!("{:<14}{:<12}{:<12}SUBNET", "ID", "NAME", "BRIDGE");
+                let row = |[id, name, bridge, subnet]: [&str; 4]| {
+                    format!("{id:<14}{name:<12}{bridge:<12}{subnet}\n")
+                };
+                let mut table = row(["ID", "NAME", "BRIDGE", "SUBNET"]);
                 for network in networks.list()? {
-                    let id = &network.id[..12];
-                    println!(
-                        "{id:<14}{:<12}{:<12}{}",
-                        network.name, network.bridge, network.subnet
-                    );
+                    let (id, subnet) = (&network.id[..12], network.subnet.to_string());
+                    table += &row([id, &network.name, &network.bridge, &subnet]);
                 }
+                cli::print(&table)?;
             }
             Network::Inspect { name } => {
                 networks.reconcile()?;
                 let network = networks.find(name)?;
                 let leases = networks.leases(&network)?;
-                println!("{:#}", serde_json::json!({ "network": network, "leases": leases }));
+                let found = serde_json::json!({ "network": network, "leases": leases });
+                cli::print(&format!("{found:#}\n"))?;
             }
             Network::Down { name } => networks.down(name)?,
         }

@@ -7,9 +7,11 @@ use std::collections::BTreeSet;
 use testkit::{Leftovers, Needs, test};
 use world::{Done, HOST, MACHINE, World, ask, wait, wait_for};
 
-const NET: &[Needs] = &[Needs::Network, Needs::Program("busybox"), Needs::Program("curl")];
+const NET: &[Needs] =
+    &[Needs::Network, Needs::Overlay, Needs::Program("busybox"), Needs::Program("curl")];
 const IPTABLES: &[Needs] = &[
     Needs::Network,
+    Needs::Overlay,
     Needs::Program("busybox"),
     Needs::Program("curl"),
     Needs::Program("iptables-nft"),
@@ -22,6 +24,7 @@ fn main() {
         test("a_failed_start_gives_the_port_back", NET, failed_start),
         test("the_kernel_or_a_range_chooses_the_port", NET, chosen_ports),
         test("after_the_exit_nothing_is_left", NET, nothing_is_left),
+        test("a_directory_to_stand_on_stays_as_it_is", NET, directory_stays),
         test("a_killed_owner_leaves_nothing", NET, killed_owner),
         test("what_a_massacre_leaves_the_next_start_sweeps", NET, massacre),
         test("many_containers_start_at_once", NET, many_at_once),
@@ -91,6 +94,15 @@ fn nothing_is_left() {
     assert_eq!(Done::of_any(world.host.command("nft").args(["list", "tables"])).out, "");
     // And a container brings it back.
     world.run(&[], &format!("ping -c1 -W2 {MACHINE}"));
+}
+
+fn directory_stays() {
+    let world = World::new();
+    let image = testkit::busybox_rootfs();
+    let script = "echo x > /file; rm /bin/sh; ls /file";
+    let words = ["run", "--rootfs", image.to_str().expect("UTF-8"), "sh", "-c", script];
+    assert_eq!(Done::of(world.command(&words)).out, "/file");
+    assert!(!image.join("file").exists() && image.join("bin/sh").exists());
 }
 
 fn killed_owner() {

@@ -1,10 +1,12 @@
 //! The flags and commands of this lesson: `coracle` has them too.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
+use std::io::{IsTerminal, stdin};
 use std::mem::discriminant;
 
 use clap::{ArgAction, Args, Subcommand};
+use namespaces::Context;
+use namespaces::cli::{print, tell};
 use serde_json::json;
 
 use crate::error::{Error, Result, input};
@@ -32,9 +34,7 @@ pub struct VolumeArgs {
 impl VolumeArgs {
     /// All mounts that are asked for. What is ignored is said on standard error.
     pub fn specs(&self) -> Result<Vec<Spec>> {
-        let base = std::env::current_dir().map_err(|error| {
-            Error::System(namespaces::Error::os("find the current directory", error))
-        })?;
+        let base = std::env::current_dir().doing(|| "find the current directory")?;
         let (mut specs, mut wanted) = (Vec::new(), Vec::new());
         for text in &self.volumes {
             let spec = parse_volume(text, &base)?;
@@ -56,7 +56,7 @@ impl VolumeArgs {
             }
         }
         if specs.iter().any(|spec| spec.relabel) {
-            eprintln!("z and Z are ignored: this engine sets no SELinux labels");
+            tell("z and Z are ignored: this engine sets no SELinux labels");
         }
         Ok(specs)
     }
@@ -211,8 +211,7 @@ impl Command {
     pub fn run(&self, volumes: &Volumes) -> Result<()> {
         match self {
             Command::Create(args) => {
-                println!("{}", volumes.create(&args.volume())?.name);
-                Ok(())
+                Ok(print(&format!("{}\n", volumes.create(&args.volume())?.name))?)
             }
             Command::Ls(args) => run_list(volumes, args),
             Command::Inspect { names } => {
@@ -221,13 +220,12 @@ impl Command {
                     found.push(describe(volumes, &volumes.get(name)?));
                     Ok(())
                 });
-                println!("{:#}", serde_json::Value::from(found));
+                print(&format!("{:#}\n", serde_json::Value::from(found)))?;
                 told
             }
             Command::Rm { names, force } => each(names, |name| {
                 volumes.remove(name, *force)?;
-                println!("{name}");
-                Ok(())
+                Ok(print(&format!("{name}\n"))?)
             }),
             Command::Prune(args) => run_prune(volumes, args),
         }
@@ -260,7 +258,7 @@ fn each(names: &[String], mut act: impl FnMut(&str) -> Result<()>) -> Result<()>
         if let Err(error) = act(name)
             && let Err(earlier) = std::mem::replace(&mut result, Err(error))
         {
-            eprintln!("{earlier}");
+            tell(earlier);
         }
     }
     result
@@ -290,17 +288,13 @@ fn run_list(volumes: &Volumes, args: &List) -> Result<()> {
         }
     }
     let json = args.format.as_deref() == Some("json");
-    if !args.quiet && !json {
-        println!("DRIVER    VOLUME NAME");
-    }
-    for record in &records {
-        match (args.quiet, json) {
-            (true, _) => println!("{}", record.name),
-            (_, true) => println!("{}", describe(volumes, record)),
-            _ => println!("{:<9} {}", record.driver, record.name),
-        }
-    }
-    Ok(())
+    let heading = if args.quiet || json { "" } else { "DRIVER    VOLUME NAME\n" };
+    let lines = records.iter().map(|record| match (args.quiet, json) {
+        (true, _) => format!("{}\n", record.name),
+        (_, true) => format!("{}\n", describe(volumes, record)),
+        _ => format!("{:<9} {}\n", record.driver, record.name),
+    });
+    Ok(print(&(heading.to_owned() + &lines.collect::<String>()))?)
 }
 
 fn run_prune(volumes: &Volumes, args: &Prune) -> Result<()> {
@@ -309,33 +303,24 @@ fn run_prune(volumes: &Volumes, args: &Prune) -> Result<()> {
     }
     let keep = |record: &Record| !Filter::admit(&args.filters, record, false);
     let (names, bytes) = volumes.prune(args.all, keep)?;
-    if !names.is_empty() {
-        println!("Deleted Volumes:");
-        names.iter().for_each(|name| println!("{name}"));
-        println!();
-    }
-    println!("Total reclaimed space: {}", cgroups::size::human(bytes));
-    Ok(())
+    let deleted = match names.as_slice() {
+        [] => String::new(),
+        names => format!("Deleted Volumes:\n{}\n\n", names.join("\n")),
+    };
+    Ok(print(&format!("{deleted}Total reclaimed space: {}\n", cgroups::size::human(bytes)))?)
 }
 
 fn confirm(all: bool) -> Result<bool> {
     let which = if all { "all local volumes" } else { "anonymous local volumes" };
-    print!(
+    print(&format!(
         "WARNING! This will remove {which} not used by at least one container.\n\
          Are you sure you want to continue? [y/N] "
-    );
-    let ask = || {
-        std::io::stdout().flush()?;
-        let mut answer = String::new();
-        std::io::stdin().read_line(&mut answer)?;
-        if !std::io::stdin().is_terminal() {
-            println!();
-        }
-        Ok(answer)
-    };
-    let answer: std::io::Result<String> = ask();
-    let answer =
-        answer.map_err(|error| Error::System(namespaces::Error::os("read the answer", error)))?;
+    ))?;
+    let mut answer = String::new();
+    stdin().read_line(&mut answer).doing(|| "read the answer")?;
+    if !stdin().is_terminal() {
+        print("\n")?;
+    }
     Ok(matches!(answer.trim(), "y" | "Y"))
 }
 

@@ -10,7 +10,7 @@ use namespaces::cli;
 use namespaces::{Container, Error, Result, doctor, explain};
 use networking::cli::NetworkArgs;
 use networking::{Endpoint, Etc, Networks, parse_expose};
-use rootfs::{DevConsole, Rootfs, Scratch};
+use rootfs::{DevConsole, Rootfs, Scratch, WorkingDirectory};
 use volumes::cli::VolumeArgs;
 use volumes::{Taken, Volumes, merge};
 
@@ -101,7 +101,7 @@ impl Run {
         let scratch = Scratch::below(root);
         let mut rootfs = Rootfs::new(layers, Some(scratch.upper()), scratch.target());
         rootfs.volatile = true;
-        self.args.rootfs.root.apply(&mut rootfs)?;
+        self.args.rootfs.apply(&mut rootfs)?;
         let own: Vec<_> = mounts.iter().map(|(mount, _)| mount.destination.clone()).collect();
         mounts.into_iter().for_each(|(mount, _)| rootfs.add_mount(mount));
         let names = etc.iter().flat_map(Etc::mounts);
@@ -111,6 +111,7 @@ impl Run {
 
         let mut process = run.process(program, &defaults)?;
         process.die_with_parent = true;
+        let workdir = WorkingDirectory(process.cwd.clone());
         let cgroup = self.args.rootfs.cgroup(&id)?;
         let out_of_memory = cgroup.out_of_memory();
         let (terminal, console) = process_args.terminal()?.unzip();
@@ -125,12 +126,13 @@ impl Run {
             .with(cgroup)
             .with(endpoint)
             .with(rootfs)
+            .with(workdir)
             .with_some(terminal)
             .with_some(dev_console)
             .with_some(process_args.user(&defaults));
         let code = cli::run_to_end(container, console, process_args.interactive)?;
         if let Some(out_of_memory) = out_of_memory.take() {
-            eprintln!("volumes: {}", out_of_memory.told(code));
+            cli::tell(format_args!("volumes: {}", out_of_memory.told(code)));
         }
         Ok(code)
     }

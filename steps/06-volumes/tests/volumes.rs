@@ -16,7 +16,7 @@ type Claim = (&'static str, fn(&Place));
 fn main() {
     let root = [Needs::Root, Needs::Overlay, Needs::Program("busybox")];
     let user = [Needs::User, Needs::Subids, Needs::UserNamespaces, Needs::Program("busybox")];
-    let claims: [Claim; 11] = [
+    let claims: [Claim; 13] = [
         ("a_volume_outlives_its_container", a_volume_outlives_its_container),
         ("a_new_volume_gets_the_images_content", a_new_volume_gets_the_images_content),
         ("a_volume_below_a_bind_gets_the_images_content", a_volume_below_a_bind),
@@ -33,7 +33,9 @@ fn main() {
             bad_input_is_one_sentence_and_leaves_nothing,
         ),
         ("a_volume_on_etc_leaves_the_container_its_name", a_volume_on_etc_leaves_its_name),
+        ("a_working_directory_in_a_volume_stays_there", a_workdir_in_a_volume_stays_there),
         ("the_commands_speak_as_docker_does", the_commands_speak_as_docker_does),
+        ("a_result_that_cannot_be_printed_is_an_error", unprintable),
     ];
     let mut tests = Vec::new();
     for (name, act) in claims {
@@ -330,6 +332,13 @@ fn bad_input_is_one_sentence_and_leaves_nothing(place: &Place) {
     assert_eq!(place.volume(&["ls", "-q"]), "");
 }
 
+fn a_workdir_in_a_volume_stays_there(place: &Place) {
+    let flags = ["-v", "kept:/kept", "-w", "/kept/not/there"];
+    assert_eq!(place.shell(&[&flags[..], &["-u", "1000"]].concat(), "pwd"), "/kept/not/there\n");
+    assert_eq!(place.shell(&["-v", "kept:/kept"], "ls /kept/not"), "there\n");
+    assert_eq!(place.volume(&["rm", "kept"]), "kept\n");
+}
+
 fn the_commands_speak_as_docker_does(place: &Place) {
     assert_eq!(place.volume(&["create", "--label", "a=1", "one"]), "one\n");
     assert_eq!(place.volume(&["create", "two"]), "two\n");
@@ -356,4 +365,23 @@ fn the_commands_speak_as_docker_does(place: &Place) {
         "Deleted Volumes:\ntwo\n\nTotal reclaimed space: 2 KiB\n"
     );
     assert_eq!(place.volume(&["rm", "one"]), "one\n");
+}
+
+fn unprintable(place: &Place) {
+    let full = || fs::File::options().write(true).open("/dev/full").unwrap();
+    let end = |args: &[&str], stdout: Stdio| {
+        let output = place.binary().arg("volume").args(args).stdout(stdout).output().unwrap();
+        (String::from_utf8(output.stderr).unwrap(), output.status.code())
+    };
+    let told = "volumes: write to standard output: No space left on device\n";
+    for args in [&["create", "one"][..], &["ls"], &["inspect", "one"], &["prune"]] {
+        assert_eq!(end(args, full().into()), (told.to_owned(), Some(1)), "{args:?}");
+    }
+    // That nobody reads on is none: `volume ls | head -1`.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    assert_eq!(end(&["ls"], writer.into()), (String::new(), Some(0)));
+    // What is only said on the way holds up no container.
+    let mut run = place.run_command(&["-v", "one:/data:z"], "exit 7");
+    assert_eq!(run.stderr(full()).status().unwrap().code(), Some(7));
 }

@@ -18,7 +18,6 @@ pub struct World {
     pub host: NetNs,
     pub machine: NetNs,
     root: TempDir,
-    www: TempDir,
 }
 
 impl World {
@@ -27,9 +26,7 @@ impl World {
         host.connect(&machine, "wire0", &format!("{HOST}/24"), &format!("{MACHINE}/24"));
         // The other machine would find the containers, if they let it.
         machine.ip(&format!("route add 10.0.0.0/8 via {HOST}"));
-        let www = temp_dir();
-        std::fs::write(www.path().join("index.html"), "hello").expect("write a page");
-        World { host, machine, root: temp_dir(), www }
+        World { host, machine, root: temp_dir() }
     }
 
     pub fn root(&self) -> &Path {
@@ -57,7 +54,8 @@ impl World {
 
     /// A web server in a container, in the background.
     pub fn serve(&self, flags: &[&str]) -> Tended {
-        self.start(flags, &format!("exec busybox httpd -f -p 80 -h {}", self.www.path().display()))
+        let page = "mkdir /www; printf hello > /www/index.html";
+        self.start(flags, &format!("{page}; exec busybox httpd -f -p 80 -h /www"))
     }
 
     /// Any container in the background.
