@@ -12,6 +12,7 @@ pub mod cli;
 mod copy;
 mod dev;
 pub mod doctor;
+mod facts;
 mod mask;
 mod mount;
 mod overlay;
@@ -32,11 +33,12 @@ use nix::unistd::Pid;
 pub use cgroupfs::{Hierarchy, View};
 pub use changes::{Change, ChangeKind, changes};
 pub use dev::DevConsole;
+pub use facts::Facts;
 pub use mount::{
     DEFAULT_MASKED, DEFAULT_READONLY, Device, Flags, Kind, Mount, Propagation, default_devices,
     default_masked, default_mounts, shm,
 };
-pub use plan::{Bind, Facts, Filesystem, Op, plan};
+pub use plan::{Bind, Filesystem, Op, plan};
 pub use root::Root;
 pub use scratch::Scratch;
 pub use workdir::WorkingDirectory;
