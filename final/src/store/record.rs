@@ -106,7 +106,7 @@ fn fill(path: &Path, bytes: &[u8], durable: bool) -> std::io::Result<()> {
 }
 
 /// A name in the same folder that nobody else uses at this moment.
-pub(super) fn beside(path: &Path) -> PathBuf {
+fn beside(path: &Path) -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let name = path.file_name().unwrap_or_default().to_string_lossy();
