@@ -28,6 +28,7 @@ fn main() {
         ROOT an_attached_client_sees_the_output_and_the_end,
         ROOT logs_are_read_from_and_until_a_time,
         ROOT an_exec_that_cannot_run_says_why,
+        ROOT what_asks_no_engine_needs_no_store,
     ])
 }
 
@@ -231,4 +232,16 @@ fn an_exec_that_cannot_run_says_why() {
     }
     engine.tell(&["rm", "-f", "box"]);
     engine.assert_nothing_left();
+}
+
+fn what_asks_no_engine_needs_no_store() {
+    let engine = Engine::new();
+    engine.tell(&["completion", "bash"]);
+    assert_eq!(fs::read_dir(engine.root.path()).unwrap().count(), 0, "something was made");
+    // Even if it could not be used.
+    fs::write(engine.root.path().join("version"), r#"{"version":99}"#).unwrap();
+    engine.tell(&["completion", "bash"]);
+    engine.tell(&["doctor"]);
+    let unset = engine.command(&["completion", "bash"]).env("CORACLE_ROOT", "").output().unwrap();
+    assert!(unset.status.success(), "{unset:?}");
 }
