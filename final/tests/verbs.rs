@@ -222,6 +222,7 @@ fn an_exec_that_cannot_run_says_why() {
         (&["exec", "-w", "/nosuch", "box", "true"][..], 127, "working directory /nosuch"),
         (&["exec", "box", "nosuch"], 127, "executable file not found in $PATH"),
         (&["exec", "box", "/etc"], 126, "/etc"),
+        (&["exec", "box", "--", "true"], 127, "--"),
         (&["exec", "-u", "nosuch", "box", "true"], 126, "has no such name"),
         (&["exec", "nosuch", "true"], 1, "No such container"),
     ];

@@ -51,7 +51,7 @@ fn sentence(usage: &Error, command: &Command, name: &str) -> (String, u8) {
             let letter = argument.chars().nth(1).unwrap_or('-');
             (format!("unknown shorthand flag: '{letter}' in {argument}"), BAD_FLAG)
         }
-        ErrorKind::UnknownArgument | ErrorKind::TooManyValues => {
+        ErrorKind::UnknownArgument | ErrorKind::TooManyValues | ErrorKind::TooFewValues => {
             (format!("'{name}' {}", count(command)), 1)
         }
         ErrorKind::MissingRequiredArgument => match flags(usage) {
@@ -96,8 +96,9 @@ fn count(command: &Command) -> String {
     let mut most = 0;
     for argument in command.get_positionals() {
         most += 1;
-        least += usize::from(argument.is_required_set());
-        many |= argument.get_num_args().is_some_and(|range| range.max_values() > 1);
+        let values = argument.get_num_args().unwrap_or_default();
+        least += if argument.is_required_set() { values.min_values().max(1) } else { 0 };
+        many |= values.max_values() > 1;
     }
     let plural = |n: usize| if n == 1 { "" } else { "s" };
     match (least, most, many) {
@@ -153,6 +154,8 @@ mod tests {
             ("ps --bogus", "unknown flag: --bogus", "coracle ps", 125),
             ("wait -x a", "unknown shorthand flag: 'x' in -x", "coracle wait", 125),
             ("rm", "'coracle rm' requires at least 1 argument", "coracle rm", 1),
+            ("exec", "'coracle exec' requires at least 2 arguments", "coracle exec", 1),
+            ("exec a", "'coracle exec' requires at least 2 arguments", "coracle exec", 1),
             ("ps a", "'coracle ps' accepts no arguments", "coracle ps", 1),
             ("volume bogus", "'bogus' is not a coracle volume command", "coracle volume", 1),
             ("ps -n", "flag needs an argument: --last", "coracle ps", 125),
@@ -176,9 +179,14 @@ mod tests {
             ("volume prune -f=true --all=0", "volume prune -f"),
             ("--root=/x container rm --force=t a", "--root /x container rm -f a"),
             ("exec -d=true a -x --y=z", "exec -d a -x --y=z"),
+            ("exec -- a -d", "exec a -d"),
         ] {
             let (one, other) = (format!("coracle {one}"), format!("coracle {other}"));
             assert_eq!(read(&one), read(&other));
+        }
+        for line in ["exec a -- b", "run host -- b", "create host -- b"] {
+            let read = read(&format!("coracle {line}"));
+            assert!(read.contains("\"--\", \"b\"]"), "{read}");
         }
         let nowhere = ["coracle", "run", "-w", "", "host"];
         assert!(Cli::try_parse_from(nowhere).is_ok(), "an empty folder is none");
