@@ -223,6 +223,8 @@ fn an_exec_that_cannot_run_says_why() {
         (&["exec", "box", "nosuch"], 127, "executable file not found in $PATH"),
         (&["exec", "box", "/etc"], 126, "/etc"),
         (&["exec", "box", "--", "true"], 127, "--"),
+        (&["exec", "-d", "box", "nosuch"], 1, "executable file not found in $PATH"),
+        (&["exec", "-it", "box", "true"], 1, "the input device is not a TTY"),
         (&["exec", "-u", "nosuch", "box", "true"], 126, "has no such name"),
         (&["exec", "nosuch", "true"], 1, "No such container"),
     ];

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use bollard_stubs::models::{ExecConfig, ExecInspectResponse, ExecStartConfig, IdResponse};
 use clap::Args;
 use hyper::{Method, StatusCode};
@@ -69,8 +69,9 @@ pub async fn exec(client: &Client, args: ExecArgs) -> Result<ExitCode> {
     let path = format!("/exec/{}/start?{REFUSE}", created.id);
     let body = Some(serde_json::to_vec(&start)?);
     if args.detach {
-        client.send(Method::POST, &path, body).await?;
-        return Ok(ExitCode::SUCCESS);
+        // Its own exit code is nobody's then, and neither is that of what cannot be run.
+        let started = client.send(Method::POST, &path, body).await;
+        return started.map(|_| ExitCode::SUCCESS).map_err(|error| anyhow!("{error:#}"));
     }
     let raw = attach::raw_mode(args.process.tty && args.process.interactive)?;
     let connection = client.upgrade(&path, body).await?;
