@@ -29,12 +29,11 @@ fn main() -> ExitCode {
         Some(engine::worker::SUBCOMMAND) => return engine::worker::main(&arguments[1..]),
         _ => {}
     }
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(usage) => return cli::usage::refuse(&usage),
+    let (fallback, done) = match Cli::try_parse() {
+        Ok(cli) => (cli.command.exit_code_of_refusals(), act(cli)),
+        Err(usage) => (1, cli::usage::refuse(&usage)),
     };
-    let fallback = cli.command.exit_code_of_refusals();
-    match act(cli) {
+    match done {
         Ok(code) => code,
         Err(error) if error.is::<Closed>() => ExitCode::from(cli::out::CLOSED_EXIT_CODE),
         Err(error) => {

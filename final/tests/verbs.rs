@@ -29,6 +29,7 @@ fn main() {
         ROOT logs_are_read_from_and_until_a_time,
         ROOT an_exec_that_cannot_run_says_why,
         ROOT what_asks_no_engine_needs_no_store,
+        ROOT a_result_that_finds_no_room_is_told,
     ])
 }
 
@@ -247,4 +248,20 @@ fn what_asks_no_engine_needs_no_store() {
     engine.tell(&["doctor"]);
     let unset = engine.command(&["completion", "bash"]).env("CORACLE_ROOT", "").output().unwrap();
     assert!(unset.status.success(), "{unset:?}");
+}
+
+fn a_result_that_finds_no_room_is_told() {
+    let engine = Engine::new();
+    for words in [&["--help"][..], &["run", "--help"], &["--version"], &["ps"], &["version"]] {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let said = engine.command(words).stdout(full).output().unwrap();
+        let why = "coracle: write to standard output: No space left on device (os error 28)\n";
+        let err = String::from_utf8_lossy(&said.stderr);
+        assert_eq!((said.status.code(), &*err), (Some(1), why), "{words:?}");
+        // Nobody there is no error, and no sentence.
+        let (reader, writer) = nix::unistd::pipe().unwrap();
+        drop(reader);
+        let said = engine.command(words).stdout(writer).output().unwrap();
+        assert_eq!((said.status.code(), said.stderr.len()), (Some(141), 0), "{words:?}");
+    }
 }

@@ -1,7 +1,9 @@
 //! Wrong usage, told as Docker tells it: one sentence, and where to read on.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
+use anyhow::Result;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, CommandFactory, Error};
 
@@ -11,19 +13,22 @@ use super::{Cli, out};
 const BAD_FLAG: u8 = 125;
 
 /// Help and versions are results; everything else is wrong usage.
-pub fn refuse(usage: &Error) -> ExitCode {
+///
+/// # Errors
+/// The result cannot be written.
+pub fn refuse(usage: &Error) -> Result<ExitCode> {
     match usage.kind() {
         ErrorKind::DisplayHelp
         | ErrorKind::DisplayVersion
         | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            let _ = usage.print();
-            ExitCode::SUCCESS
+            out::to_stdout(usage.print().and_then(|()| io::stdout().flush()))?;
+            Ok(ExitCode::SUCCESS)
         }
         _ => {
             let words: Vec<_> = std::env::args().skip(1).collect();
             let (sentence, code) = tell(usage, &words);
             out::tell(sentence);
-            ExitCode::from(code)
+            Ok(ExitCode::from(code))
         }
     }
 }
