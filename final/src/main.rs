@@ -29,12 +29,11 @@ fn main() -> ExitCode {
         Some(engine::worker::SUBCOMMAND) => return engine::worker::main(&arguments[1..]),
         _ => {}
     }
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(usage) => return cli::usage::refuse(&usage),
+    let (fallback, done) = match Cli::try_parse() {
+        Ok(cli) => (cli.command.exit_code_of_refusals(), act(cli)),
+        Err(usage) => (1, cli::usage::refuse(&usage)),
     };
-    let fallback = cli.command.exit_code_of_refusals();
-    match act(cli) {
+    match done {
         Ok(code) => code,
         Err(error) if error.is::<Closed>() => ExitCode::from(cli::out::CLOSED_EXIT_CODE),
         Err(error) => {
@@ -58,12 +57,17 @@ fn exit_code_in(error: &anyhow::Error) -> Option<u8> {
 }
 
 fn act(cli: Cli) -> anyhow::Result<ExitCode> {
-    if let Command::Daemon(args) = cli.command {
-        return daemon::daemon(store::Root::open(cli.root.as_deref())?, args);
+    let root = cli.root.as_deref();
+    match cli.command {
+        Command::Daemon(args) => return daemon::daemon(store::Root::open(root)?, args),
+        // These ask no engine: they need no store, and make none.
+        Command::Doctor => return Ok(cli::doctor::doctor(store::Root::find(root)?.data())),
+        Command::Completion { shell } => return cli::completion(shell),
+        _ => {}
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(async {
-        let root = store::Root::open(cli.root.as_deref())?;
+        let root = store::Root::open(root)?;
         let (socket, data) = (root.socket(), root.data().to_owned());
         // ANCHOR: here
         let here = move || {

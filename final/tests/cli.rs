@@ -383,7 +383,7 @@ fn bad_input_is_refused_in_a_sentence_and_leaves_nothing() {
         (&["--cap-drop", "BOGUS", "host", "true"], 125, "unknown capability"),
         (&["--security-opt", "bogus", "host", "true"], 125, "invalid --security-opt"),
         (&["--network", "container:nosuch", "host", "true"], 125, "No such container: nosuch"),
-        (&["-it", "host", "true"], 125, "not a TTY"),
+        (&["-it", "host", "true"], 1, "not a TTY"),
         (&["--cidfile", "/nosuch/id", "host", "true"], 125, "create /nosuch/id: No such file"),
     ];
     for (words, code, sentence) in cases {

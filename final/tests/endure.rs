@@ -21,11 +21,18 @@ const LIVES: &str = "CORACLE_LIVES";
 
 fn main() {
     let needs = [Needs::Root, Needs::Overlay, Needs::Network];
-    testkit::main(vec![testkit::test(
-        "a_thousand_lives_with_sudden_deaths_leave_nothing",
-        &needs,
-        a_thousand_lives,
-    )])
+    testkit::main(vec![
+        testkit::test(
+            "a_thousand_lives_with_sudden_deaths_leave_nothing",
+            &needs,
+            a_thousand_lives,
+        ),
+        testkit::test(
+            "a_killed_creation_keeps_no_name_and_of_many_that_want_it_one_has_it",
+            &needs,
+            a_killed_creation_keeps_no_name,
+        ),
+    ])
 }
 
 /// Chance that can be had again: the seed is said when the test fails.
@@ -71,6 +78,35 @@ fn a_thousand_lives() {
     assert_eq!(leases(engine.root.path()), Vec::<String>::new(), "addresses are still given out");
 }
 
+/// Wherever a creation is killed: the name belongs to a container that is listed, or to
+/// one of those who want it a moment later.
+fn a_killed_creation_keeps_no_name() {
+    let engine = Engine::new();
+    engine.tell(&engine.words(&["--rm", "host", "true"]));
+    let create =
+        ["create", "--cgroup-parent", &engine.word, "--network", "none", "--name", "ck", "host"];
+    let begin = || {
+        let mut command = engine.command(&[&create[..], &["true"]].concat());
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("start coracle")
+    };
+    for round in 0..60 {
+        let mut killed = begin();
+        std::thread::sleep(Duration::from_micros(round * 500));
+        killed.kill().unwrap();
+        killed.wait().unwrap();
+        let listed = engine.tell(&["ps", "-aq"]).lines().count();
+        let mut others: Vec<_> = (0..3).map(|_| begin()).collect();
+        let won =
+            others.iter_mut().filter_map(|other| other.wait().ok()).filter(|end| end.success());
+        assert_eq!(listed + won.count(), 1, "killed after {} µs", round * 500);
+        assert_eq!(engine.tell(&["ps", "-a", "--format", "{{.Names}}"]), "ck");
+        engine.tell(&["rm", "ck"]);
+    }
+    age_all(&engine);
+    engine.tell(&engine.words(&["--rm", "host", "true"]));
+    engine.assert_nothing_left();
+}
+
 /// Create, start, kill, remove, each by a process of its own that may be struck down, as
 /// may the shim and the program.
 fn live(engine: &Engine, name: &str, chance: &mut Chance) {
@@ -98,7 +134,6 @@ fn live(engine: &Engine, name: &str, chance: &mut Chance) {
     };
     let removed = wait_until(Duration::from_secs(20), gone);
     assert!(removed, "{name} cannot be removed: {:?}", engine.ask(&["rm", "-f", name]));
-    free(engine, name);
 }
 
 /// Runs a command, and strikes it down in the midst of it with a chance of one in three.
@@ -118,10 +153,12 @@ fn pid_of(engine: &Engine, name: &str) -> Option<Pid> {
     said.out.trim().parse().ok().filter(|pid| *pid > 0).map(Pid::from_raw)
 }
 
-/// A creation that was killed keeps its name for a minute, in case it still lives. Here
-/// that minute is over.
-fn free(engine: &Engine, name: &str) {
-    age(&engine.root.path().join("names").join(name));
+/// What is left half-way is old now.
+fn age_all(engine: &Engine) {
+    for folder in ["containers", "names"] {
+        let entries = fs::read_dir(engine.root.path().join(folder)).unwrap();
+        entries.flatten().for_each(|entry| age(&entry.path()));
+    }
 }
 
 /// Makes a file or a folder two minutes older.
@@ -134,10 +171,7 @@ fn age(path: &Path) {
 /// The next creation takes away what half a creation, or half a removal, has left, when
 /// that is a minute old.
 fn tidy(engine: &Engine) {
-    for folder in ["containers", "names"] {
-        let entries = fs::read_dir(engine.root.path().join(folder)).unwrap();
-        entries.flatten().for_each(|entry| age(&entry.path()));
-    }
+    age_all(engine);
     for name in ["life0", "life1"] {
         engine.tell(&engine.words(&["--rm", "--name", name, "host", "true"]));
     }

@@ -19,6 +19,7 @@ fn main() {
         ROOT limits_change_while_a_container_runs,
         ROOT what_containers_use_is_shown,
         ROOT a_container_that_has_filled_the_disk_is_listed_and_removed,
+        ROOT a_full_disk_takes_no_exit_code_away,
         USER an_ordinary_users_container_says_what_it_uses,
     ])
 }
@@ -36,6 +37,30 @@ fn a_container_that_has_filled_the_disk_is_listed_and_removed() {
     let output = command.env("CORACLE_ROOT", engine.root.path()).output().unwrap();
     let (out, path) = (String::from_utf8_lossy(&output.stdout), engine.root.path().display());
     let expected = format!("full\nfull\n{path}/containers:\n\n{path}/names:\nagain\n");
+    assert!(out.ends_with(&expected), "{output:?}");
+    engine.leftovers.assert_none();
+}
+
+fn a_full_disk_takes_no_exit_code_away() {
+    let engine = Engine::new();
+    // What it says does not find room in the log, and is heard all the same.
+    let script = r#"mount -t tmpfs -o size=64m tmpfs "$CORACLE_ROOT" && "$0" pull -q host
+        fill='dd if=/dev/zero of=/fill bs=4k 2>/dev/null; echo dd $?
+            seq 4000 >/dev/stderr; sleep 0.3; echo over; exit 7'
+        for rm in --rm --label=kept; do
+            "$0" run $rm --name full --network none host sh -c "$fill" 2>/dev/null; echo "code $?"
+        done
+        "$0" ps -a --format '{{.Names}} {{.Status}}' | sed 's/).*/)/'
+        "$0" rm -f full
+        "$0" run -d --name full --network none host sleep 1000 >/dev/null
+        "$0" exec full sh -c "$fill" 2>/dev/null; echo "code $?"
+        "$0" kill full; "$0" wait full; "$0" rm -f full"#;
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", script, env!("CARGO_BIN_EXE_coracle")]);
+    let output = command.env("CORACLE_ROOT", engine.root.path()).output().unwrap();
+    let out = String::from_utf8_lossy(&output.stdout);
+    let run = "dd 1\nover\ncode 7\n";
+    let expected = format!("{run}{run}full Exited (7)\nfull\n{run}full\n137\nfull\n");
     assert!(out.ends_with(&expected), "{output:?}");
     engine.leftovers.assert_none();
 }

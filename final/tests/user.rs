@@ -22,6 +22,7 @@ fn main() -> std::process::ExitCode {
         test("files_of_other_owners_go_with_the_container", other_owners),
         test("a_volume_keeps_what_an_ordinary_user_wrote", volume),
         test("a_killed_shim_takes_the_container_along", killed_shim),
+        test("a_device_of_the_host_has_any_place_that_a_user_wants", device),
         test("a_terminal_has_jobs_keys_and_a_size", terminal),
         test("a_terminal_is_given_back_when_a_signal_ends_the_client", given_back),
         test("a_terminal_where_there_is_none_is_refused", no_terminal),
@@ -234,10 +235,17 @@ fn given_back() {
     assert_eq!(engine.run(&["ps", "-q"]).lines().count(), 1, "the container lives on");
 }
 
+fn device() {
+    let engine = Engine::new();
+    let script = "echo gone > /dev/own && stat -c '%F %t:%T' /dev/own";
+    let words = ["--rm", "--device", "/dev/null:/dev/own", "host", "sh", "-c", script];
+    assert_eq!(engine.run(&with(&["run", "-q"], &words)), "character special file 1:3");
+}
+
 fn no_terminal() {
     let engine = Engine::new();
     let output = engine.output(&with(&["run", "-it", "--rm"], &["host", "sh"]));
-    assert_eq!(output.status.code(), Some(125));
+    assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("the input device is not a TTY"), "{said}");
 }

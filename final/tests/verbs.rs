@@ -28,6 +28,8 @@ fn main() {
         ROOT an_attached_client_sees_the_output_and_the_end,
         ROOT logs_are_read_from_and_until_a_time,
         ROOT an_exec_that_cannot_run_says_why,
+        ROOT what_asks_no_engine_needs_no_store,
+        ROOT a_result_that_finds_no_room_is_told,
     ])
 }
 
@@ -221,6 +223,9 @@ fn an_exec_that_cannot_run_says_why() {
         (&["exec", "-w", "/nosuch", "box", "true"][..], 127, "working directory /nosuch"),
         (&["exec", "box", "nosuch"], 127, "executable file not found in $PATH"),
         (&["exec", "box", "/etc"], 126, "/etc"),
+        (&["exec", "box", "--", "true"], 127, "--"),
+        (&["exec", "-d", "box", "nosuch"], 1, "executable file not found in $PATH"),
+        (&["exec", "-it", "box", "true"], 1, "the input device is not a TTY"),
         (&["exec", "-u", "nosuch", "box", "true"], 126, "has no such name"),
         (&["exec", "nosuch", "true"], 1, "No such container"),
     ];
@@ -231,4 +236,32 @@ fn an_exec_that_cannot_run_says_why() {
     }
     engine.tell(&["rm", "-f", "box"]);
     engine.assert_nothing_left();
+}
+
+fn what_asks_no_engine_needs_no_store() {
+    let engine = Engine::new();
+    engine.tell(&["completion", "bash"]);
+    assert_eq!(fs::read_dir(engine.root.path()).unwrap().count(), 0, "something was made");
+    // Even if it could not be used.
+    fs::write(engine.root.path().join("version"), r#"{"version":99}"#).unwrap();
+    engine.tell(&["completion", "bash"]);
+    engine.tell(&["doctor"]);
+    let unset = engine.command(&["completion", "bash"]).env("CORACLE_ROOT", "").output().unwrap();
+    assert!(unset.status.success(), "{unset:?}");
+}
+
+fn a_result_that_finds_no_room_is_told() {
+    let engine = Engine::new();
+    for words in [&["--help"][..], &["run", "--help"], &["--version"], &["ps"], &["version"]] {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let said = engine.command(words).stdout(full).output().unwrap();
+        let why = "coracle: write to standard output: No space left on device (os error 28)\n";
+        let err = String::from_utf8_lossy(&said.stderr);
+        assert_eq!((said.status.code(), &*err), (Some(1), why), "{words:?}");
+        // Nobody there is no error, and no sentence.
+        let (reader, writer) = nix::unistd::pipe().unwrap();
+        drop(reader);
+        let said = engine.command(words).stdout(writer).output().unwrap();
+        assert_eq!((said.status.code(), said.stderr.len()), (Some(141), 0), "{words:?}");
+    }
 }

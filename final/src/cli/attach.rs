@@ -19,11 +19,14 @@ use crate::api::detach::DetachKeys;
 use crate::client::{Client, Connection, encode};
 use crate::engine::wait::Ended;
 
-/// Refuses `-it` where there is no terminal to give.
+/// Refuses `-it` where there is no terminal to give: with 1, also for `run`, as docker does
+/// before it has asked for anything.
 pub fn require_terminal(wanted: bool) -> Result<()> {
     use std::io::IsTerminal;
     if wanted && !std::io::stdin().is_terminal() {
-        bail!("the input device is not a TTY: leave -t out, or run this in a terminal");
+        let refusal = namespaces::Error::new("the input device is not a TTY");
+        let hint = "leave -t out, or run this in a terminal";
+        return Err(refusal.hint(hint).exit_code(1).into());
     }
     Ok(())
 }

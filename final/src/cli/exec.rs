@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use bollard_stubs::models::{ExecConfig, ExecInspectResponse, ExecStartConfig, IdResponse};
 use clap::Args;
 use hyper::{Method, StatusCode};
@@ -29,20 +29,21 @@ pub struct ExecArgs {
     /// Give it all capabilities and no system call filter.
     #[arg(long)]
     privileged: bool,
-    /// A name, an id, or an unambiguous beginning of an id.
-    container: String,
-    /// The program and its arguments.
+    /// A container's name, its id, or an unambiguous beginning of it; then the program and
+    /// its arguments, whatever they are: `--` is no exception.
+    // One list: between two, clap would take a `--` for its own.
     #[arg(
         required = true,
+        num_args = 2..,
         trailing_var_arg = true,
-        allow_hyphen_values = true,
-        value_name = "COMMAND"
+        value_names = ["CONTAINER", "COMMAND"]
     )]
-    command: Vec<String>,
+    words: Vec<String>,
 }
 
 /// `coracle exec`
 pub async fn exec(client: &Client, args: ExecArgs) -> Result<ExitCode> {
+    let (container, command) = args.words.split_first().expect("two words or more");
     attach::require_terminal(args.process.tty && args.process.interactive && !args.detach)?;
     let keys = attach::keys(&args.detach_keys)?;
     let config = ExecConfig {
@@ -51,14 +52,14 @@ pub async fn exec(client: &Client, args: ExecArgs) -> Result<ExitCode> {
         attach_stderr: Some(!args.detach),
         tty: Some(args.process.tty),
         env: Some(run::environment(&args.process.env, &args.process.env_file)?),
-        cmd: Some(args.command),
+        cmd: Some(command.to_vec()),
         privileged: Some(args.privileged),
         user: args.process.user.as_ref().map(ToString::to_string),
         working_dir: args.process.workdir.as_ref().map(|dir| dir.display().to_string()),
         console_size: args.process.tty.then(attach::console_size).flatten(),
         detach_keys: Some(args.detach_keys),
     };
-    let path = format!("/containers/{}/exec", encode(&args.container));
+    let path = format!("/containers/{}/exec", encode(container));
     let created: IdResponse = client.call(Method::POST, &path, Some(&config)).await?;
     let start = ExecStartConfig {
         detach: Some(args.detach),
@@ -68,8 +69,9 @@ pub async fn exec(client: &Client, args: ExecArgs) -> Result<ExitCode> {
     let path = format!("/exec/{}/start?{REFUSE}", created.id);
     let body = Some(serde_json::to_vec(&start)?);
     if args.detach {
-        client.send(Method::POST, &path, body).await?;
-        return Ok(ExitCode::SUCCESS);
+        // Its own exit code is nobody's then, and neither is that of what cannot be run.
+        let started = client.send(Method::POST, &path, body).await;
+        return started.map(|_| ExitCode::SUCCESS).map_err(|error| anyhow!("{error:#}"));
     }
     let raw = attach::raw_mode(args.process.tty && args.process.interactive)?;
     let connection = client.upgrade(&path, body).await?;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
+use ::images::Reference;
 use anyhow::{Result, bail};
 use bollard_stubs::models::{CreateImageInfo, ImageDeleteResponseItem};
 use clap::Args;
@@ -40,9 +41,23 @@ pub struct RmiArgs {
 
 /// `coracle pull`
 pub async fn pull(client: &Client, args: PullArgs) -> Result<ExitCode> {
+    if !args.quiet && is_name_only(&args.image) {
+        out::line(format_args!("Using default tag: {DEFAULT_TAG}"))?;
+    }
     let name = download(client, &args.image, args.platform.as_deref(), args.quiet).await?;
     out::line(name)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The tag of a name that has none.
+const DEFAULT_TAG: &str = "latest";
+
+/// Whether this is a name without a tag or a digest.
+fn is_name_only(image: &str) -> bool {
+    let own = image.rsplit_once(':').is_some_and(|(_, tag)| tag == DEFAULT_TAG);
+    !own && image
+        .parse::<Reference>()
+        .is_ok_and(|reference| reference.digest().is_none() && reference.tag() == Some(DEFAULT_TAG))
 }
 
 /// Pulls an image, and shows how it goes on standard error. Its full name.
@@ -158,4 +173,24 @@ pub async fn rmi(client: &Client, args: RmiArgs) -> Result<ExitCode> {
         Ok(())
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_name_without_a_tag_and_a_digest_is_given_one() {
+        let digest = format!("busybox@sha256:{}", "0".repeat(64));
+        for (image, expected) in [
+            ("busybox", true),
+            ("127.0.0.1:5000/library/busybox", true),
+            ("busybox:latest", false),
+            ("busybox:1", false),
+            (&digest, false),
+            ("no name", false),
+        ] {
+            assert_eq!(is_name_only(image), expected, "{image}");
+        }
+    }
 }

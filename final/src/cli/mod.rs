@@ -55,12 +55,13 @@ use described::Flags;
 // A flag that is given twice counts as it was given last, as Docker has it.
 #[command(args_override_self = true)]
 #[command(name = "coracle", version, propagate_version = true, after_help = EXAMPLES)]
+#[command(mut_arg("root", or_variable))]
 pub struct Cli {
     /// Keep everything under this folder: images, containers, names, networks.
     ///
     /// Engines with different roots know nothing of each other. The default is
     /// /var/lib/coracle for root and $XDG_DATA_HOME/coracle for an ordinary user.
-    #[arg(long, global = true, value_name = "DIR", env = "CORACLE_ROOT")]
+    #[arg(long, global = true, value_name = "DIR")]
     pub root: Option<PathBuf>,
     /// What to do.
     #[command(subcommand)]
@@ -97,6 +98,16 @@ impl Parser for Cli {
             true => read(spelling::generous(Self::command())),
             false => Err(error),
         })
+    }
+}
+
+/// The variable that says what `--root` does not. Empty, it says nothing, as if it were
+/// not set.
+fn or_variable(root: clap::Arg) -> clap::Arg {
+    const NAME: &str = "CORACLE_ROOT";
+    match std::env::var_os(NAME) {
+        Some(value) if value.is_empty() => root,
+        _ => root.env(NAME),
     }
 }
 
@@ -257,15 +268,18 @@ pub async fn dispatch(command: Command, client: Client, root: &Path) -> anyhow::
         Command::Network(Flags(noun)) => networks::network(&client, noun.command).await,
         Command::Volume(Flags(noun)) => volumes::volume(&client, noun.command).await,
         Command::Events(Flags(args)) => events::events(&client, args).await,
-        Command::Daemon(_) => unreachable!("main serves it before there is a client"),
-        Command::Doctor => Ok(doctor::doctor(root)),
-        Command::Completion { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "coracle", &mut script);
-            out::text(String::from_utf8_lossy(&script))?;
-            Ok(ExitCode::SUCCESS)
+        Command::Daemon(_) | Command::Doctor | Command::Completion { .. } => {
+            unreachable!("main serves these before there is a client")
         }
     }
+}
+
+/// `coracle completion`
+pub fn completion(shell: clap_complete::Shell) -> anyhow::Result<ExitCode> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "coracle", &mut script);
+    out::text(String::from_utf8_lossy(&script))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Does something for each name; says each failure, and goes on with the next.

@@ -1,7 +1,9 @@
 //! Wrong usage, told as Docker tells it: one sentence, and where to read on.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
+use anyhow::Result;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, CommandFactory, Error};
 
@@ -11,19 +13,22 @@ use super::{Cli, out};
 const BAD_FLAG: u8 = 125;
 
 /// Help and versions are results; everything else is wrong usage.
-pub fn refuse(usage: &Error) -> ExitCode {
+///
+/// # Errors
+/// The result cannot be written.
+pub fn refuse(usage: &Error) -> Result<ExitCode> {
     match usage.kind() {
         ErrorKind::DisplayHelp
         | ErrorKind::DisplayVersion
         | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            let _ = usage.print();
-            ExitCode::SUCCESS
+            out::to_stdout(usage.print().and_then(|()| io::stdout().flush()))?;
+            Ok(ExitCode::SUCCESS)
         }
         _ => {
             let words: Vec<_> = std::env::args().skip(1).collect();
             let (sentence, code) = tell(usage, &words);
             out::tell(sentence);
-            ExitCode::from(code)
+            Ok(ExitCode::from(code))
         }
     }
 }
@@ -51,7 +56,7 @@ fn sentence(usage: &Error, command: &Command, name: &str) -> (String, u8) {
             let letter = argument.chars().nth(1).unwrap_or('-');
             (format!("unknown shorthand flag: '{letter}' in {argument}"), BAD_FLAG)
         }
-        ErrorKind::UnknownArgument | ErrorKind::TooManyValues => {
+        ErrorKind::UnknownArgument | ErrorKind::TooManyValues | ErrorKind::TooFewValues => {
             (format!("'{name}' {}", count(command)), 1)
         }
         ErrorKind::MissingRequiredArgument => match flags(usage) {
@@ -96,8 +101,9 @@ fn count(command: &Command) -> String {
     let mut most = 0;
     for argument in command.get_positionals() {
         most += 1;
-        least += usize::from(argument.is_required_set());
-        many |= argument.get_num_args().is_some_and(|range| range.max_values() > 1);
+        let values = argument.get_num_args().unwrap_or_default();
+        least += if argument.is_required_set() { values.min_values().max(1) } else { 0 };
+        many |= values.max_values() > 1;
     }
     let plural = |n: usize| if n == 1 { "" } else { "s" };
     match (least, most, many) {
@@ -153,6 +159,8 @@ mod tests {
             ("ps --bogus", "unknown flag: --bogus", "coracle ps", 125),
             ("wait -x a", "unknown shorthand flag: 'x' in -x", "coracle wait", 125),
             ("rm", "'coracle rm' requires at least 1 argument", "coracle rm", 1),
+            ("exec", "'coracle exec' requires at least 2 arguments", "coracle exec", 1),
+            ("exec a", "'coracle exec' requires at least 2 arguments", "coracle exec", 1),
             ("ps a", "'coracle ps' accepts no arguments", "coracle ps", 1),
             ("volume bogus", "'bogus' is not a coracle volume command", "coracle volume", 1),
             ("ps -n", "flag needs an argument: --last", "coracle ps", 125),
@@ -176,9 +184,14 @@ mod tests {
             ("volume prune -f=true --all=0", "volume prune -f"),
             ("--root=/x container rm --force=t a", "--root /x container rm -f a"),
             ("exec -d=true a -x --y=z", "exec -d a -x --y=z"),
+            ("exec -- a -d", "exec a -d"),
         ] {
             let (one, other) = (format!("coracle {one}"), format!("coracle {other}"));
             assert_eq!(read(&one), read(&other));
+        }
+        for line in ["exec a -- b", "run host -- b", "create host -- b"] {
+            let read = read(&format!("coracle {line}"));
+            assert!(read.contains("\"--\", \"b\"]"), "{read}");
         }
         let nowhere = ["coracle", "run", "-w", "", "host"];
         assert!(Cli::try_parse_from(nowhere).is_ok(), "an empty folder is none");

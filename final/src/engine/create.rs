@@ -15,7 +15,7 @@ use super::{
     volumes_from,
 };
 use crate::runtime;
-use crate::store::{self, ContainerDir};
+use crate::store::{self, ContainerDir, Held};
 
 /// Creates a container. Its id, and what the user should be warned of.
 ///
@@ -62,7 +62,7 @@ pub fn create(
         mounts: Vec::new(),
         networks,
     };
-    let mut making = Making { engine, dir, record, done: false };
+    let mut making = Making { engine, dir, record, name: None, done: false };
     making.take_name(name)?;
     making.write(&image)?;
     making.done = true;
@@ -114,11 +114,24 @@ fn check_platform(image: &Image, name: &str, wanted: Option<&str>) -> Result<Opt
     }
 }
 
+/// Takes a name for a container, also from one whose making was killed.
+pub fn take_name(engine: &Engine, name: &str, id: &str) -> Result<Held> {
+    loop {
+        match engine.root.names().take(name, id)? {
+            Ok(held) => return Ok(held),
+            Err(_) if sweep::free_name(engine, name) => {}
+            Err(taken) => return Err(names::taken(name, &taken.by)),
+        }
+    }
+}
+
 /// A container in the making: dropped before it is done, nothing of it is left.
 struct Making<'a> {
     engine: &'a Engine,
     dir: ContainerDir,
     record: Record,
+    /// Until it is there.
+    name: Option<Held>,
     done: bool,
 }
 
@@ -135,23 +148,18 @@ impl Drop for Making<'_> {
 impl Making<'_> {
     /// The name that is asked for, or a random one that is free.
     fn take_name(&mut self, wanted: Option<&str>) -> Result<()> {
-        let names = self.engine.root.names();
         if let Some(name) = wanted {
             let name = name.strip_prefix('/').unwrap_or(name);
             names::check(name)?;
-            while let Err(taken) = names.take(name, &self.record.id)? {
-                if sweep::free_name(self.engine, name, &taken.by) {
-                    continue;
-                }
-                return Err(names::taken(name, &taken.by));
-            }
+            self.name = Some(take_name(self.engine, name, &self.record.id)?);
             self.record.name = name.to_owned();
             return Ok(());
         }
         loop {
             let bits = u64::from_str_radix(&random_hex(8)?, 16).expect("16 hexadecimal digits");
             let name = names::random(bits);
-            if names.take(&name, &self.record.id)?.is_ok() {
+            if let Ok(held) = self.engine.root.names().take(&name, &self.record.id)? {
+                self.name = Some(held);
                 self.record.name = name;
                 return Ok(());
             }

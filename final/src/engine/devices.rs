@@ -1,10 +1,11 @@
 //! Devices: which nodes a container has, and what may be done with them.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use bollard_stubs::models::HostConfig;
+use bollard_stubs::models::{DeviceMapping, HostConfig};
 use cgroups::DeviceRule;
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceBuilder, LinuxDeviceType};
 use rootfs::cli::HostDevice;
@@ -27,11 +28,8 @@ pub fn devices(host: &HostConfig) -> Result<(Vec<LinuxDevice>, Vec<DeviceRule>)>
         nodes.extend(found.filter_map(|path| node(&path, &path, "rwm").ok()).map(|found| found.0));
     }
     for mapping in host.devices.iter().flatten() {
-        let source = PathBuf::from(mapping.path_on_host.clone().unwrap_or_default());
-        let path = mapping.path_in_container.clone().filter(|path| !path.is_empty());
-        let path = path.map_or_else(|| source.clone(), PathBuf::from);
         let access = mapping.cgroup_permissions.as_deref().filter(|access| !access.is_empty());
-        for (source, path) in pairs(&source, &path)? {
+        for (source, path) in pairs(mapping)? {
             let (node, rule) = node(&source, &path, access.unwrap_or("rwm")).map_err(bad)?;
             nodes.retain(|old: &LinuxDevice| old.path() != node.path());
             nodes.push(node);
@@ -44,10 +42,22 @@ pub fn devices(host: &HostConfig) -> Result<(Vec<LinuxDevice>, Vec<DeviceRule>)>
     Ok((nodes, rules))
 }
 
+/// For the places of devices that were asked for, what is there on the host.
+pub fn sources(host: &HostConfig) -> Result<BTreeMap<PathBuf, PathBuf>> {
+    let mut sources = BTreeMap::new();
+    for mapping in host.devices.iter().flatten() {
+        sources.extend(pairs(mapping)?.into_iter().map(|(source, path)| (path, source)));
+    }
+    Ok(sources)
+}
+
 /// One device, or all in a folder, each with its place in the container.
-fn pairs(source: &Path, path: &Path) -> Result<Vec<(PathBuf, PathBuf)>> {
+fn pairs(mapping: &DeviceMapping) -> Result<Vec<(PathBuf, PathBuf)>> {
+    let source = PathBuf::from(mapping.path_on_host.clone().unwrap_or_default());
+    let path = mapping.path_in_container.clone().filter(|path| !path.is_empty());
+    let path = path.map_or_else(|| source.clone(), PathBuf::from);
     if !source.is_dir() {
-        return Ok(vec![(source.to_owned(), path.to_owned())]);
+        return Ok(vec![(source, path)]);
     }
     let real = source.canonicalize()?;
     let place = |found: PathBuf| {

@@ -13,7 +13,7 @@ use super::networks::exposed;
 use super::record::Record;
 use super::spec;
 use super::volumes::Resolved;
-use super::{Engine, log_options, network};
+use super::{Engine, devices, log_options, network};
 use crate::runtime::{AutoRemove, Instructions, NetworkPlan, Session};
 use crate::store::{self, State};
 
@@ -128,6 +128,7 @@ pub fn instructions(
         volatile: record.auto_remove(),
         copy_up: volumes.copy_up,
         subpaths: volumes.subpaths,
+        devices: devices::sources(host)?,
         network: Some(network),
         partners: Vec::new(),
         log: log_options::of(record)?,

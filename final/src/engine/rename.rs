@@ -2,8 +2,9 @@
 
 use super::Engine;
 use super::containers::Container;
+use super::create::take_name;
 use super::error::{Error, Result};
-use super::{names, network, sweep};
+use super::{names, network};
 use crate::runtime::Instructions;
 use crate::store::{self, Lock};
 
@@ -26,16 +27,13 @@ pub fn rename(engine: &Engine, id: &str, name: &str) -> Result<()> {
     };
     names::check(name).map_err(refused)?;
     let all = engine.root.names();
-    while let Err(taken) = all.take(name, &record.id)? {
-        if !sweep::free_name(engine, name, &taken.by) {
-            return Err(refused(names::taken(name, &taken.by)));
-        }
-    }
+    let held = take_name(engine, name, &record.id).map_err(refused)?;
     let old = std::mem::replace(&mut record.name, name.to_owned());
     if let Err(error) = note(&container) {
         let _ = all.release(name, &container.record.id);
         return Err(error);
     }
+    drop(held);
     network::renamed(engine, &container)?;
     all.release(&old, &container.record.id)?;
     let old = format!("/{old}");

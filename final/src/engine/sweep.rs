@@ -1,19 +1,19 @@
 //! What a creation or a removal has left that was killed half-way.
 //!
 //! A container's record is written last and its folder is hidden first, so such
-//! remains are never taken for a container. They are only in the way: a folder, and
-//! a name that nobody else can have.
+//! remains are never taken for a container. A name among them is taken back by whoever
+//! wants it (see [`crate::store::Names`]); a folder is only in the way, and has time.
 
 use std::fs::Metadata;
-use std::path::Path;
 use std::time::Duration;
 
 use super::Engine;
 use super::hidden;
+use super::record::Record;
 use super::worker::{self, Job};
-use crate::store::Root;
+use crate::store;
 
-/// What is younger may still be in the making.
+/// A folder that is younger may still be in the making.
 const GRACE: Duration = Duration::from_secs(60);
 
 /// Removes what was left half-way, as far as that is possible: the next creation
@@ -34,29 +34,24 @@ pub fn sweep(engine: &Engine) {
     // Every container has a name: where there are more, some are nobody's.
     let names = root.names().entries();
     if names.len() > containers {
-        names.iter().filter(|path| is_left(root, path)).for_each(|path| {
-            let _ = std::fs::remove_file(path);
-        });
+        for path in names {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if !name.starts_with('.') {
+                free_name(engine, &name);
+            }
+        }
     }
 }
 
-/// Whether a file among the names is a name without a container, or not even a name.
-fn is_left(root: &Root, path: &Path) -> bool {
-    let file = path.file_name().unwrap_or_default().to_string_lossy();
-    let nobodys = || match root.names().get(&file) {
-        Ok(Some(owner)) => !root.container(&owner).path().exists(),
-        _ => file.starts_with('.'),
+/// Takes a name back whose container is not there, nor in the making, nor called so.
+pub fn free_name(engine: &Engine, name: &str) -> bool {
+    let is_there = |owner: &str| match store::read::<Record>(&engine.root.container(owner).record())
+    {
+        Ok(record) => record.is_some_and(|record| record.name == name),
+        // It is there, whatever it is.
+        Err(_) => true,
     };
-    path.metadata().is_ok_and(|metadata| is_old(&metadata)) && nobodys()
-}
-
-/// Gives a name back whose container is not there, nor in the making.
-pub fn free_name(engine: &Engine, name: &str, owner: &str) -> bool {
-    let names = engine.root.names();
-    let old = |path: &Path| path.metadata().is_ok_and(|metadata| is_old(&metadata));
-    let stale = !engine.root.container(owner).path().exists()
-        && names.file(name).is_ok_and(|path| old(&path));
-    stale && names.release(name, owner).is_ok()
+    engine.root.names().free(name, is_there).unwrap_or(false)
 }
 
 fn is_old(metadata: &Metadata) -> bool {

@@ -309,7 +309,8 @@ fn root(
         }
         layers => (layers.to_vec(), Some(Upper { upper: dir.upper(), work: dir.work() })),
     };
-    let more = linux.devices().iter().flatten().map(mounts::device);
+    let devices = linux.devices().iter().flatten();
+    let more = devices.map(|oci| mounts::device(oci, instructions));
     let paths = |paths: &Option<Vec<String>>| paths.iter().flatten().map(Into::into).collect();
     let mut root = Rootfs::bare(layers, upper, dir.rootfs());
     root.mounts = mounts;

@@ -22,6 +22,8 @@ pub struct Instructions {
     pub copy_up: Vec<PathBuf>,
     /// For some destinations, the part of the source that is mounted.
     pub subpaths: BTreeMap<PathBuf, PathBuf>,
+    /// What devices are called on the host, where that may be something else.
+    pub devices: BTreeMap<PathBuf, PathBuf>,
     /// The network; `None`: as the OCI configuration's namespaces have it.
     pub network: Option<NetworkPlan>,
     /// Containers whose namespaces this one shares.

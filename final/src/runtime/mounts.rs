@@ -1,7 +1,5 @@
 //! OCI's mounts and devices in lesson 3's words.
 
-use std::path::PathBuf;
-
 use namespaces::{Error, Result};
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType, Mount as OciMount};
 use rootfs::{Device, Flags, Kind, Mount, Propagation};
@@ -84,12 +82,13 @@ fn set_flag(flags: &mut Flags, option: &str) -> bool {
     true
 }
 
-/// One device. Its node on the host, which stands in where none can be made, has the
-/// same numbers; its path there is taken to be the same, unless it is not there.
-pub(super) fn device(oci: &LinuxDevice) -> Device {
+/// One device, with its node on the host, which stands in where none can be made.
+pub(super) fn device(oci: &LinuxDevice, instructions: &Instructions) -> Device {
+    let path = oci.path().clone();
+    let source = instructions.devices.get(&path).unwrap_or(&path);
     Device {
-        path: oci.path().clone(),
-        source: host_path(oci),
+        source: std::fs::canonicalize(source).unwrap_or_else(|_| source.clone()),
+        path,
         block: oci.typ() == LinuxDeviceType::B,
         major: oci.major() as u32,
         minor: oci.minor() as u32,
@@ -97,11 +96,4 @@ pub(super) fn device(oci: &LinuxDevice) -> Device {
         uid: oci.uid().unwrap_or(0),
         gid: oci.gid().unwrap_or(0),
     }
-}
-
-/// The kernel keeps a link to every device node of devtmpfs by its numbers.
-fn host_path(oci: &LinuxDevice) -> PathBuf {
-    let kind = if oci.typ() == LinuxDeviceType::B { "block" } else { "char" };
-    let link = format!("/dev/{kind}/{}:{}", oci.major(), oci.minor());
-    std::fs::canonicalize(link).unwrap_or_else(|_| oci.path().clone())
 }

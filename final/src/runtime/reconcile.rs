@@ -36,7 +36,12 @@ pub fn reconcile(dir: &ContainerDir) -> Result<Found> {
         return dir.state().map(Found::Settled);
     }
     // Held until the end: of two engines only one cleans up.
-    let Some(_lock) = Lock::try_exclusive(&dir.lock_path())? else { return Ok(Found::Owned) };
+    let lock = match Lock::try_exclusive(&dir.lock_path()) {
+        // Its shim has removed it at this moment.
+        Err(error) if error.is(Errno::ENOENT) => return dir.state().map(Found::Settled),
+        lock => lock?,
+    };
+    let Some(_lock) = lock else { return Ok(Found::Owned) };
     let state = dir.state()?;
     // The shim removes its socket when it has tidied up.
     let socket = dir.path().join(SOCKET);

@@ -33,6 +33,11 @@ impl ShimDir {
         record::write(&self.state_path(), state, durable)
     }
 
+    /// Writes the shim's record over the old one, without a byte more than that has room for.
+    pub fn write_over_state(&self, state: &State) -> Result<()> {
+        record::write_over(&self.state_path(), state)
+    }
+
     fn state_path(&self) -> PathBuf {
         self.0.join("state.json")
     }

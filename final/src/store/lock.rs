@@ -22,6 +22,15 @@ impl Lock {
             .map_err(|(_, errno)| Error::os(what(), errno))
     }
 
+    /// The same on a folder, for what is in it.
+    pub fn folder(path: &Path) -> Result<Self> {
+        let what = || format!("lock {}", path.display());
+        let folder = File::open(path).doing(what)?;
+        Flock::lock(folder, FlockArg::LockExclusive)
+            .map(Self)
+            .map_err(|(_, errno)| Error::os(what(), errno))
+    }
+
     /// Takes the lock if it is free; `None` if somebody holds it.
     pub fn try_exclusive(path: &Path) -> Result<Option<Self>> {
         let what = || format!("lock {}", path.display());

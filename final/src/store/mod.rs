@@ -33,7 +33,7 @@ pub use container::{ContainerDir, ExecDir, ShimDir};
 pub use events::Events;
 pub use health::{Checked, Health, HealthStatus};
 pub use lock::Lock;
-pub use names::Names;
+pub use names::{Held, Names};
 pub use record::{Record, read, write, write_atomic};
 pub use root::Root;
 pub use state::{State, Status, now};

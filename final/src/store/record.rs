@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -61,6 +61,26 @@ pub fn write<T: Record>(path: &Path, record: &T, durable: bool) -> Result<()> {
     write_atomic(path, &bytes, durable)
 }
 
+/// Writes over a record in the room that it has: where the disk is full, there is no
+/// other. A machine that ends in the midst of it may leave neither the old one nor the new.
+pub fn write_over<T: Record>(path: &Path, record: &T) -> Result<()> {
+    let what = || format!("write over {}", path.display());
+    let mut bytes = serde_json::to_vec(&Versioned { version: T::VERSION, record })
+        .map_err(|error| Error::new(format!("{}: {error}", what())))?;
+    let file = File::options().write(true).open(path).doing(what)?;
+    let found = file.metadata().doing(what)?;
+    // In one write(2), with blanks up to the old end: what is read is always whole.
+    bytes.resize(bytes.len().max(found.len() as usize), b' ');
+    let room = found.blocks() * ST_BLOCK;
+    if bytes.len() as u64 > room {
+        return Err(Error::new(format!("{}: it has room for {room} bytes", what())));
+    }
+    file.write_all_at(&bytes, 0).doing(what)
+}
+
+/// The unit of `st_blocks`: stat(3type).
+const ST_BLOCK: u64 = 512;
+
 /// Puts `bytes` at `path`: a reader finds the old ones or the new ones, never a part.
 pub fn write_atomic(path: &Path, bytes: &[u8], durable: bool) -> Result<()> {
     let what = || format!("write {}", path.display());
@@ -86,7 +106,7 @@ fn fill(path: &Path, bytes: &[u8], durable: bool) -> std::io::Result<()> {
 }
 
 /// A name in the same folder that nobody else uses at this moment.
-pub(super) fn beside(path: &Path) -> PathBuf {
+fn beside(path: &Path) -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -117,6 +137,18 @@ mod tests {
             assert_eq!(read(&path).unwrap(), Some(note));
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "a temporary file is left");
+    }
+
+    #[test]
+    fn a_record_is_written_over_only_in_the_room_that_it_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("note.json");
+        write(&path, &Note { text: "first and long".into() }, true).unwrap();
+        let note = Note { text: "second".into() };
+        write_over(&path, &note).unwrap();
+        assert_eq!(read(&path).unwrap().as_ref(), Some(&note));
+        assert!(write_over(&path, &Note { text: "x".repeat(1 << 20) }).is_err());
+        assert_eq!(read(&path).unwrap(), Some(note));
     }
 
     #[test]

@@ -30,13 +30,7 @@ impl Root {
     /// # Errors
     /// No place to put it, no right to write there, or a store from a newer version.
     pub fn open(root: Option<&Path>) -> Result<Self> {
-        let root = match root {
-            Some(path) => Self::at(&std::path::absolute(path).doing(|| "find --root")?),
-            None if nix::unistd::geteuid().is_root() => {
-                Self { data: "/var/lib/coracle".into(), run: "/run/coracle".into() }
-            }
-            None => Self::of_user()?,
-        };
+        let root = Self::find(root)?;
         let known = record::read::<Store>(&root.data.join("version"))?.is_some();
         // The socket may be below, and others than its owner be admitted to it.
         let open = if root.run.starts_with(&root.data) { 0o711 } else { 0o700 };
@@ -51,6 +45,20 @@ impl Root {
             record::write(&root.data.join("version"), &Store {}, true)?;
         }
         Ok(root)
+    }
+
+    /// Where the store at `root` is, or the usual one, whether there is one or not.
+    ///
+    /// # Errors
+    /// No place to put it.
+    pub fn find(root: Option<&Path>) -> Result<Self> {
+        match root {
+            Some(path) => Ok(Self::at(&std::path::absolute(path).doing(|| "find --root")?)),
+            None if nix::unistd::geteuid().is_root() => {
+                Ok(Self { data: "/var/lib/coracle".into(), run: "/run/coracle".into() })
+            }
+            None => Self::of_user(),
+        }
     }
 
     /// Everything below one folder.

@@ -89,27 +89,25 @@ impl Life {
     }
 
     /// Does for its health what is due.
-    pub fn tick(&mut self, execs: &mut Execs) -> Result<()> {
-        let Stage::Running(running) = &self.stage else { return Ok(()) };
+    pub fn tick(&mut self, execs: &mut Execs) {
+        let Stage::Running(running) = &self.stage else { return };
         let pid = running.pid();
-        match self.health.as_mut().is_some_and(|health| health.tick(execs, pid)) {
-            true => self.note_health(),
-            false => Ok(()),
+        if self.health.as_mut().is_some_and(|health| health.tick(execs, pid)) {
+            self.note_health();
         }
     }
 
     /// Reads what a health check says.
-    pub fn read_check(&mut self) -> Result<()> {
-        match self.health.as_mut().is_some_and(HealthChecks::read) {
-            true => self.note_health(),
-            false => Ok(()),
+    pub fn read_check(&mut self) {
+        if self.health.as_mut().is_some_and(HealthChecks::read) {
+            self.note_health();
         }
     }
 
-    fn note_health(&mut self) -> Result<()> {
+    fn note_health(&mut self) {
         let before = self.state.health.as_ref().map(|health| health.status);
         self.state.health = self.health.as_ref().map(|checks| checks.health().clone());
-        self.dir.set_state(&self.state, false)?;
+        self.record();
         if let Some(health) = &self.state.health
             && Some(health.status) != before
         {
@@ -117,7 +115,6 @@ impl Life {
             let status = status.as_str().unwrap_or_default();
             self.teller.happened(format_args!("health_status: {status}"));
         }
-        Ok(())
     }
 
     /// Is what comes after `before`.
@@ -175,9 +172,17 @@ impl Life {
         &mut self.state
     }
 
-    /// Writes down what has changed beside the stage.
-    pub fn record(&self) -> Result<()> {
-        self.dir.set_state(&self.state, false)
+    /// Writes down what has changed.
+    pub fn record(&self) {
+        self.write_down(false);
+    }
+
+    /// A full disk must not end the container: what cannot be written is lost, and the
+    /// next record has it too. Who asks us, or waits for the end, is told from memory.
+    fn write_down(&self, durable: bool) {
+        if self.dir.set_state(&self.state, durable).is_err() {
+            let _ = self.dir.write_over_state(&self.state);
+        }
     }
 
     /// The running program, to be polled: readable when it has ended.
@@ -223,7 +228,8 @@ impl Life {
                 if self.follows {
                     self.tell_start();
                 }
-                self.dir.set_state(&self.state, false)
+                self.record();
+                Ok(())
             }
             Err(error) => {
                 self.state.exit_code = Some(error.exit_code.into());
@@ -247,7 +253,7 @@ impl Life {
         {
             self.state.stopped_by_hand = restarts.stopped;
             // Whoever finds it dead must know it even if we do not get to tell.
-            self.record()?;
+            self.record();
         }
         self.kill(signal)?;
         if matches!(self.stage, Stage::Running(_)) {
@@ -288,7 +294,8 @@ impl Life {
         self.state.status = Status::Paused;
         self.suspend_checks();
         self.teller.happened("pause");
-        self.dir.set_state(&self.state, false)
+        self.record();
+        Ok(())
     }
 
     /// Lets them go on.
@@ -300,7 +307,8 @@ impl Life {
         self.state.status = Status::Running;
         self.health.iter_mut().for_each(HealthChecks::resume);
         self.teller.happened("unpause");
-        self.dir.set_state(&self.state, false)
+        self.record();
+        Ok(())
     }
 
     fn suspend_checks(&mut self) {
@@ -342,10 +350,10 @@ impl Life {
     }
 
     /// Writes down the end, and what comes after it. From here on it may be told.
-    pub fn record_end(&mut self) -> Result<()> {
+    pub fn record_end(&mut self) {
         self.tell_start();
         let Some(ran) = self.began.take().map(|began| began.elapsed()) else {
-            return self.dir.set_state(&self.state, self.durable);
+            return self.write_down(self.durable);
         };
         if let Some(restarts) = &mut self.restarts {
             self.pause = restarts.after(&self.state, ran);
@@ -354,12 +362,11 @@ impl Life {
         if self.pause.is_some() {
             self.state.status = Status::Restarting;
         }
-        let recorded = self.dir.set_state(&self.state, self.durable);
+        self.write_down(self.durable);
         self.teller.ended(&self.state, ran);
         if self.is_hurried() {
             self.teller.happened("stop");
         }
-        recorded
     }
 
     /// Gives back what the kernel does not take back by itself.

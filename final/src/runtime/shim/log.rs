@@ -128,10 +128,23 @@ impl Log {
         {
             self.rotate();
         }
-        if self.file.write_all(&self.batch).is_ok() {
-            self.size += self.batch.len() as u64;
+        match self.file.write_all(&self.batch) {
+            Ok(()) => self.size += self.batch.len() as u64,
+            Err(_) => self.keep_whole_lines(),
         }
         self.batch.clear();
+    }
+
+    /// Of a batch that has not found room, the lines that are there as a whole. The part
+    /// of a line would spoil the next one.
+    fn keep_whole_lines(&mut self) {
+        let end = self.file.metadata().map_or(self.size, |metadata| metadata.len());
+        let written = (end.saturating_sub(self.size) as usize).min(self.batch.len());
+        let last = self.batch[..written].iter().rposition(|byte| *byte == b'\n');
+        let whole = self.size + last.map_or(0, |last| last as u64 + 1);
+        if self.file.set_len(whole).is_ok() {
+            self.size = whole;
+        }
     }
 
     /// log.2 → log.3, log.1 → log.2, log → log.1, and a new log.

@@ -39,21 +39,23 @@ impl Network {
     pub fn connect(&mut self, place: &Place, life: &mut Life) -> Result<()> {
         let pid = running(life)?;
         self.attachment.connect(place, pid, &mut self.dns)?;
-        self.note(life)
+        self.note(life);
+        Ok(())
     }
 
     /// Takes the container off a network.
     pub fn disconnect(&mut self, network: &str, life: &mut Life) -> Result<()> {
         let pid = running(life)?;
         self.attachment.disconnect(network, pid, &mut self.dns)?;
-        self.note(life)
+        self.note(life);
+        Ok(())
     }
 
     /// The address and the ports are part of the record.
-    fn note(&self, life: &mut Life) -> Result<()> {
+    fn note(&self, life: &mut Life) {
         life.state_mut().address = self.attachment.address();
         life.state_mut().ports = self.attachment.published();
-        life.record()
+        life.record();
     }
 }
 

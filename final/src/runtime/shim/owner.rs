@@ -217,7 +217,7 @@ impl Begun {
         let until = if attachment.is_some() { Until::Created } else { until };
         let (life, streams) = bring_up(dir, created, rest, until, durable)?;
         let network = attachment.map(Network::take).transpose()?;
-        birth.write(dir)?;
+        birth.write(dir);
         Ok(Made { life, streams, network, inherited })
     }
 }
@@ -300,9 +300,13 @@ impl Birth {
         Self(lines)
     }
 
-    fn write(&self, dir: &ShimDir) -> Result<()> {
+    /// The program may run already, and fill the disk: then nobody can ask later how
+    /// it was made, and nothing else is wrong.
+    fn write(&self, dir: &ShimDir) {
         let lines = std::mem::take(&mut *self.0.borrow_mut());
-        fs::write(dir.birth(), lines).doing(|| format!("write {}", dir.birth().display()))
+        if fs::write(dir.birth(), lines).is_err() {
+            let _ = fs::remove_file(dir.birth());
+        }
     }
 }
 
@@ -347,7 +351,8 @@ impl Ready {
     fn live_again(&mut self, pause: Duration) -> Result<()> {
         let tidied = self.server.life.tidy_up();
         if !self.server.pause(pause)? {
-            return self.server.give_up(None);
+            self.server.give_up(None);
+            return tidied;
         }
         let Some(dir) = &self.container else { return Ok(()) };
         // The kernel's mark of a volatile mount, lest its content be trusted after the
@@ -361,7 +366,10 @@ impl Ready {
         });
         match started {
             Ok(()) => tidied.and(self.server.run()),
-            Err(error) => self.server.give_up(Some(&error)),
+            Err(error) => {
+                self.server.give_up(Some(&error));
+                tidied
+            }
         }
     }
 }

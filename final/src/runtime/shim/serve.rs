@@ -123,7 +123,7 @@ impl Server {
             self.serve_all(ready)?;
             self.peers.iter_mut().for_each(|peer| peer.lose_patience(self.life.folder()));
             if let Some(execs) = &mut self.execs {
-                self.life.tick(execs)?;
+                self.life.tick(execs);
             }
             self.life.tell_start();
             self.end_if_forgotten()?;
@@ -133,7 +133,7 @@ impl Server {
         self.execs.iter_mut().for_each(Execs::rest);
         // Its name server holds the network namespace, and with it the cables.
         self.network = None;
-        self.life.record_end()?;
+        self.life.record_end();
         self.tell_the_end();
         Ok(())
     }
@@ -213,11 +213,10 @@ impl Server {
     }
 
     /// There is no next life: this end is the last one, and those who wait hear of it.
-    pub fn give_up(&mut self, why: Option<&Error>) -> Result<()> {
+    pub fn give_up(&mut self, why: Option<&Error>) {
         self.life.give_up(why);
-        self.life.record_end()?;
+        self.life.record_end();
         self.tell_the_end();
-        Ok(())
     }
 
     /// Lets everyone go who waits for the tidying up, and stays for those who have
@@ -299,7 +298,7 @@ impl Server {
             Source::Stdin => self.streams.flush_input(),
             Source::Question => self.network.iter_mut().for_each(Network::answer),
             Source::Output(place) => self.pump(place, TURN),
-            Source::Check => self.life.read_check()?,
+            Source::Check => self.life.read_check(),
             Source::Exec => {
                 let pid = self.life.running().map(|running| running.pid());
                 self.execs.iter_mut().for_each(|execs| execs.reap(pid));
