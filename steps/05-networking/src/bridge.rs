@@ -8,6 +8,7 @@ use namespaces::{Child, CloneArgs, Context, Mechanism, Result};
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
+use crate::conntrack;
 use crate::firewall::{self, Nft};
 use crate::lease::{Lease, Owner};
 use crate::listen::{self, Listener};
@@ -181,6 +182,7 @@ impl Mechanism for Bridge {
         self.lay_cable(child.pid)?;
         if let Some(nft) = self.publishing.take() {
             nft.finish()?;
+            conntrack::forget(&self.lease.ports);
         }
         if !self.listeners.is_empty() {
             let listeners = std::mem::take(&mut self.listeners);

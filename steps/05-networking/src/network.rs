@@ -367,7 +367,7 @@ fn enable_forwarding() -> Result<()> {
 // ANCHOR_END: forwarding
 
 /// True if some interface of this host has the address.
-fn is_ours(address: Ipv4Addr) -> bool {
+pub(crate) fn is_ours(address: Ipv4Addr) -> bool {
     UdpSocket::bind((address, 0)).is_ok()
 }
 

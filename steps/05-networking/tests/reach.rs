@@ -17,6 +17,7 @@ fn main() {
         test("a_port_on_the_loopback_is_closed_to_other_machines", NET, loopback_is_closed),
         test("a_port_on_one_address_answers_there_only", NET, one_address_only),
         test("a_udp_port_answers_from_everywhere", NET, udp_answers_from_everywhere),
+        test("a_udp_client_is_led_to_the_container_that_comes_next", NET, udp_client_goes_on),
         test("the_proxy_carries_much_and_passes_the_end_on", NET, the_proxy_carries_much),
         test("nobody_listens_inside_and_the_client_is_told", NET, nobody_listens_inside),
         test("two_networks_are_strangers_but_for_published_ports", NET, strangers),
@@ -104,6 +105,7 @@ import socket, sys
 host, port = sys.argv[1], int(sys.argv[2])
 s = socket.socket(socket.AF_INET6 if ':' in host else socket.AF_INET, socket.SOCK_DGRAM)
 s.settimeout(1)
+if len(sys.argv) > 3: s.bind(('', int(sys.argv[3])))
 s.connect((host, port))
 s.send(b'hello')
 print(s.recv(100).decode())";
@@ -130,6 +132,22 @@ fn udp_answers_from_everywhere() {
     assert_eq!(say(&world.machine, HOST), "hello to you", "from a machine");
     let ask = format!("exec python3 -c \"{UDP_ASK}\" {HOST} 5300");
     assert_eq!(world.run(&[], &ask).out, "hello to you", "from another container");
+}
+
+fn udp_client_goes_on() {
+    let world = World::new();
+    let say = || {
+        let mut python = world.machine.command("python3");
+        Done::of_any(python.args(["-c", UDP_ASK, HOST, "5300", "7777"])).out
+    };
+    let echo = format!("exec python3 -c \"{UDP_ECHO}\"");
+    let server = world.start(&["-p", "5300:53/udp"], &echo);
+    wait("the first echo", || say() == "hello to you");
+    drop(server);
+    wait("its end", || world.leases().is_empty());
+    // From the same port of the client: to the kernel it is the same conversation.
+    let _next = world.start(&["-p", "5300:53/udp"], &echo);
+    wait("the next echo", || say() == "hello to you");
 }
 
 /// Sends much, says that this was all, and only then reads the answer.
