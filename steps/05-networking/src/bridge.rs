@@ -197,15 +197,17 @@ impl Mechanism for Bridge {
     }
 
     fn teardown(&mut self) -> Result<()> {
+        // The rules first: whoever gets the port next must not find them.
+        let ended = match std::mem::replace(&mut self.over, true) {
+            true => Ok(()),
+            false => self.networks.lock(&self.network.id).and_then(|l| l.end(&self.lease)),
+        };
         if let Some(proxy) = self.proxy.take() {
             proxy.stop();
         }
         self.listeners.clear();
         self.publishing = None;
-        if std::mem::replace(&mut self.over, true) {
-            return Ok(());
-        }
-        self.networks.lock(&self.network.id)?.end(&self.lease)
+        ended
     }
 }
 
