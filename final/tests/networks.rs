@@ -35,6 +35,7 @@ fn main() {
         NET what_makes_no_sense_is_refused_in_dockers_words,
         NET containers_find_each_other_by_all_their_names,
         NET a_link_is_a_name_that_nobody_else_knows,
+        NET a_link_leads_to_where_the_other_is_after_every_restart,
         NET what_nobody_knows_is_asked_of_others,
         NET a_container_is_put_on_networks_and_taken_off_while_it_runs,
         NET wishes_are_kept_over_a_restart,

@@ -36,6 +36,7 @@ pub fn network(record: &Record, engine: &Engine) -> Result<(NetworkPlan, Vec<Mou
         // A network that is not there is told at the start.
         places: network::places(&engine.networks, record).ok().flatten(),
         links: network::links(record),
+        linked: Vec::new(),
         mode,
     };
     let Some(other) = other else { return Ok((plan, Vec::new())) };

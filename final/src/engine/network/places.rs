@@ -9,10 +9,10 @@ use networking::netlink::Mac;
 use networking::{DEFAULT, Mode, Network, Place};
 
 use super::{Found, Networks, links};
+use crate::engine::Engine;
 use crate::engine::containers::Container;
 use crate::engine::error::{Error, Result};
 use crate::engine::record::Record;
-use crate::engine::{Engine, instructions};
 use crate::runtime::Instructions;
 use crate::store;
 
@@ -231,13 +231,11 @@ fn parse_mac(text: &str) -> Option<Mac> {
 pub fn prepare(engine: &Engine, container: &Container) -> Result<()> {
     let record = &container.record;
     let Some(places) = places(&engine.networks, record)? else { return Ok(()) };
-    let linked = links::hosts(engine, record)?;
-    let mut hosts = instructions::names(&record.host_config)?.hosts;
-    hosts.extend(linked);
+    let linked = links::on_default(engine, record)?;
     rewrite(container, |plan| {
         plan.places = Some(places);
-        plan.names.hosts = hosts;
         plan.links = links::all(record);
+        plan.linked = linked;
     })
 }
 
