@@ -40,7 +40,7 @@ struct Run {
     args: images::cli::Args,
     #[command(flatten)]
     network: NetworkArgs,
-    /// IMAGE is a folder to stand on, which takes the changes
+    /// IMAGE is a folder to stand on; changes to it are thrown away
     #[arg(long)]
     rootfs: bool,
     #[command(flatten)]
@@ -102,8 +102,7 @@ impl Run {
         let etc = files.map(|files| Etc::new(root.join("etc").join(&id), files));
 
         let scratch = Scratch::below(root);
-        let upper = (!self.rootfs).then(|| scratch.upper());
-        let mut rootfs = Rootfs::new(layers, upper, scratch.target());
+        let mut rootfs = Rootfs::new(layers, Some(scratch.upper()), scratch.target());
         rootfs.volatile = true;
         self.args.rootfs.root.apply(&mut rootfs)?;
         etc.iter().flat_map(Etc::mounts).for_each(|mount| rootfs.add_mount(mount));

@@ -22,6 +22,7 @@ fn main() {
         test("a_failed_start_gives_the_port_back", NET, failed_start),
         test("the_kernel_or_a_range_chooses_the_port", NET, chosen_ports),
         test("after_the_exit_nothing_is_left", NET, nothing_is_left),
+        test("a_folder_to_stand_on_stays_as_it_is", NET, folder_stays),
         test("a_killed_owner_leaves_nothing", NET, killed_owner),
         test("what_a_massacre_leaves_the_next_start_sweeps", NET, massacre),
         test("many_containers_start_at_once", NET, many_at_once),
@@ -93,6 +94,19 @@ fn nothing_is_left() {
     assert_eq!(Done::of_any(world.host.command("nft").args(["list", "tables"])).out, "");
     // And a container brings it back.
     world.run(&[], &format!("ping -c1 -W2 {MACHINE}"));
+}
+
+fn folder_stays() {
+    let world = World::new();
+    let kept = testkit::temp_dir();
+    let path = kept.path().join("file");
+    std::fs::write(&path, "before").expect("write a file");
+    let path = path.display();
+    let seen = world.run(&[], &format!("echo after >{path}; touch {path}.new; cat {path}"));
+    assert_eq!(seen.out, "after");
+    let names: Vec<_> = std::fs::read_dir(kept.path()).expect("list the folder").collect();
+    assert_eq!(names.len(), 1, "{names:?}");
+    assert_eq!(std::fs::read_to_string(path.to_string()).expect("read it"), "before");
 }
 
 fn killed_owner() {
