@@ -45,6 +45,12 @@ pub fn chain_state(table: &str, chain: &str) -> Option<String> {
     Some(state.collect::<Vec<_>>().join(" "))
 }
 
+/// True if a chain of the family `ip` drops whatever no rule of it has judged.
+pub fn chain_drops(table: &str, chain: &str) -> bool {
+    let policy = format!("{CHAIN_POLICY}={}", libc::NF_DROP);
+    chain_state(table, chain).is_some_and(|state| state.split(' ').any(|word| word == policy))
+}
+
 /// The attributes in a text of the kernel's, each with its kind and its value.
 pub(crate) fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {

@@ -30,6 +30,7 @@ fn main() {
         test("a_flushed_firewall_is_set_up_again", NET, flushed_firewall),
         test("containers_work_beside_docker", IPTABLES, || beside_docker("iptables-nft")),
         test("containers_work_beside_an_old_docker", IPTABLES, || beside_docker("iptables-legacy")),
+        test("rules_that_iptables_cannot_read_stop_nobody", IPTABLES, rules_of_nft),
         test("a_subnet_in_use_is_left_alone", NET, subnet_in_use),
         test("engines_that_start_at_once_have_different_subnets", NET, engines_at_once),
         test("a_bridge_that_was_half_made_or_switched_off_is_mended", NET, mended_bridge),
@@ -217,6 +218,24 @@ fn beside_docker(iptables: &str) {
     wait("the end of the server", || world.leases().is_empty());
     Done::of(world.command(&["network", "down"]));
     assert_eq!(rule("-S DOCKER-USER"), "-N DOCKER-USER\n-A DOCKER-USER -j RETURN");
+}
+
+fn rules_of_nft() {
+    let world = World::new();
+    let chain = |policy: &str| {
+        let hook = format!("type filter hook forward priority 0; policy {policy};");
+        let rules =
+            format!("table ip filter {{ chain FORWARD {{ {hook} fib daddr type local drop; }}; }}");
+        Done::of_any(world.host.command("nft").arg("flush ruleset; ".to_owned() + &rules))
+    };
+    assert_eq!(chain("accept").code, Some(0));
+    world.run(&[], &format!("ping -c1 -W2 {MACHINE}"));
+    // Where they let nobody through there is no network to be had, and that is said.
+    assert_eq!(chain("drop").code, Some(0));
+    let refused = Done::of_any(&mut world.command(&["run", "--rootfs", "/", "true"]));
+    assert_eq!(refused.code, Some(125), "{refused:?}");
+    assert!(refused.err.contains("iptables-nft -S FORWARD: "), "{refused:?}");
+    assert_eq!(refused.err.lines().count(), 1, "{refused:?}");
 }
 
 fn subnet_in_use() {
