@@ -35,6 +35,8 @@ fn main() {
         NET what_makes_no_sense_is_refused_in_dockers_words,
         NET containers_find_each_other_by_all_their_names,
         NET a_link_is_a_name_that_nobody_else_knows,
+        NET a_link_leads_to_where_the_other_is_after_every_restart,
+        NET what_contradicts_the_network_mode_is_refused_in_dockers_words,
         NET what_nobody_knows_is_asked_of_others,
         NET a_container_is_put_on_networks_and_taken_off_while_it_runs,
         NET wishes_are_kept_over_a_restart,
@@ -136,6 +138,34 @@ fn what_makes_no_sense_is_refused_in_dockers_words() {
     assert_eq!(world.tell(&["ps", "-aq"]), "");
     world.tell(&["network", "prune", "-f"]);
     world.assert_clean();
+}
+
+fn what_contradicts_the_network_mode_is_refused_in_dockers_words() {
+    let world = World::new();
+    world.sleeper("one", &[]);
+    let refused = [
+        ("--hostname h", "hostname and the network mode"),
+        ("--link one", "container type network can't be used with links"),
+        ("--dns 192.0.2.53", "dns and the network mode"),
+        ("--add-host a:192.0.2.7", "custom host-to-IP mapping and the network mode"),
+        ("--mac-address 02:42:ac:11:00:07", "mac-address and the network mode"),
+        ("-p 80", "port publishing and the container type network mode"),
+        ("-P", "port publishing and the container type network mode"),
+        ("--expose 80", "port exposing and the container type network mode"),
+    ];
+    for (flags, sentence) in refused {
+        let flags: Vec<_> = flags.split(' ').collect();
+        let words = [&["create", "--network", "container:one"], &flags[..], &["host", "true"]];
+        let said = world.refuse(&words.concat());
+        assert!(said.starts_with(&format!("coracle: conflicting options: {sentence}")), "{said}");
+    }
+    let own = ["create", "--name", "two", "--network", "container:two", "host", "true"];
+    assert_eq!(world.refuse(&own), "coracle: cannot join own network namespace");
+    assert_eq!(world.tell(&["ps", "-aq"]).lines().count(), 1, "nothing is left of them");
+    let told = world.engine.run(&["--rm", "--network", "host", "-p", "8080:80", "host", "true"]);
+    assert_eq!(told.code, 0, "{told:?}");
+    assert!(told.err.contains("WARNING: Published ports are discarded"), "{told:?}");
+    world.tell(&["rm", "-f", "one"]);
 }
 
 fn containers_find_each_other_by_all_their_names() {

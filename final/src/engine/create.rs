@@ -29,6 +29,7 @@ pub fn create(
 ) -> Result<(String, Vec<String>)> {
     let (mut config, mut host, networking) = take_apart(body);
     let mut warnings: Vec<_> = choose_network(&mut host).into_iter().collect();
+    warnings.extend(network::check_mode(&config, &host)?);
     let networks = network::configure(&engine.networks, &mut host, networking)?;
     warnings.extend(refusals::check(&config, &host)?);
     network::check_links(engine, host.links.as_deref().unwrap_or_default())?;

@@ -24,6 +24,9 @@ pub fn network(record: &Record, engine: &Engine) -> Result<(NetworkPlan, Vec<Mou
     let host = &record.host_config;
     let mode: Mode = host.network_mode.as_deref().unwrap_or("bridge").parse()?;
     let other = match &mode {
+        Mode::Container(name) if *name == record.name => {
+            return Err(Error::bad_parameter("cannot join own network namespace"));
+        }
         Mode::Container(name) => Some(containers.find(name)?.record.id),
         _ => None,
     };
@@ -36,6 +39,7 @@ pub fn network(record: &Record, engine: &Engine) -> Result<(NetworkPlan, Vec<Mou
         // A network that is not there is told at the start.
         places: network::places(&engine.networks, record).ok().flatten(),
         links: network::links(record),
+        linked: Vec::new(),
         mode,
     };
     let Some(other) = other else { return Ok((plan, Vec::new())) };

@@ -106,6 +106,10 @@ pub struct NetworkPlan {
     /// Names of its own for others.
     #[serde(default)]
     pub links: Vec<Link>,
+    /// Those of them that are lines of `/etc/hosts`, since on the default network nobody
+    /// answers for them: each with the other's id, which knows its address at each start.
+    #[serde(default)]
+    pub linked: Vec<Link>,
     /// The ports to publish.
     pub ports: Vec<Port>,
     /// The container's own name, for `/etc/hosts` and `/etc/hostname`.

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use namespaces::{Child, CloneArgs, Context, Error, Mechanism, Result};
-use networking::files::{self, Names, Reach, host_resolv_conf};
+use networking::files::{self, ExtraHost, Names, Reach, host_resolv_conf};
 use networking::{
     Bridges, DEFAULT, Endpoint, Files, Inside, Mode, Network, Networks, Place, Published,
 };
@@ -124,6 +124,7 @@ struct Attached {
     hostname: String,
     names: Names,
     links: Vec<Link>,
+    linked: Vec<Link>,
     folder: PathBuf,
     /// What the engine writes anew when something changes.
     instructions: PathBuf,
@@ -138,6 +139,7 @@ impl Attachment {
             hostname: plan.hostname.clone(),
             names: plan.names.clone(),
             links: plan.links.clone(),
+            linked: plan.linked.clone(),
             folder: dir.path().to_owned(),
             instructions: dir.instructions(),
         })))
@@ -192,8 +194,9 @@ impl Attachment {
         let mut addresses = bridges.addresses();
         let way_out = bridges.way_out().map(|(network, _)| network);
         let gateway = way_out.or_else(|| bridges.networks().next()).map(|network| network.gateway);
+        let extra = [&names.hosts[..], &attached.linked_hosts()?].concat();
         let mut hosts =
-            files::hosts(hostname, addresses.next(), &names.hosts, gateway.map(IpAddr::from))?;
+            files::hosts(hostname, addresses.next(), &extra, gateway.map(IpAddr::from))?;
         addresses.for_each(|address| hosts.push_str(&host_line(address, hostname)));
         let resolv_conf = match attached.has_neighbours() {
             true => dns::resolv_conf(names),
@@ -226,6 +229,20 @@ impl Attached {
 
     fn cover(&self, dns: &mut dns::Server) {
         dns.cover(self.bridges.networks(), &self.links, self.bridges.way_out().is_some());
+    }
+
+    /// Where those who are linked to on the default network are at this moment: since
+    /// the last start they may have got other addresses, or be gone.
+    fn linked_hosts(&self) -> Result<Vec<ExtraHost>> {
+        if self.linked.is_empty() {
+            return Ok(Vec::new());
+        }
+        let leases = self.networks.glance(&self.networks.find(DEFAULT)?.id);
+        let line = |Link { container, name }: &Link| {
+            let lease = leases.iter().find(|lease| lease.container == *container)?;
+            Some(ExtraHost { name: name.clone(), address: Some(lease.address.into()) })
+        };
+        Ok(self.linked.iter().filter_map(line).collect())
     }
 
     /// A new place may come with new links.

@@ -1,5 +1,9 @@
 //! Names of one's own for others.
 
+use std::time::Duration;
+
+use testkit::wait_until;
+
 use crate::world::World;
 
 pub fn a_link_is_a_name_that_nobody_else_knows() {
@@ -31,4 +35,25 @@ pub fn a_link_is_a_name_that_nobody_else_knows() {
     assert!(refused.contains("Cannot link to a non running container: /idle"), "{refused}");
     world.tell(&["rm", "idle", "lost"]);
     world.tell(&["network", "rm", "sea"]);
+}
+
+pub fn a_link_leads_to_where_the_other_is_after_every_restart() {
+    let world = World::new();
+    world.sleeper("old", &[]);
+    // It ends when it is told, and its shim starts it again.
+    let flags = ["-d", "--name", "new", "--link", "old:elder", "--restart", "always"];
+    let until_told = "until test -e /end; do sleep 0.05; done; rm /end";
+    world.engine.run(&[&flags[..], &["host", "sh", "-c", until_told]].concat());
+    let line = || format!("{}\telder\n", world.address("old", "bridge"));
+    let has_line = || world.tell(&["exec", "new", "cat", "/etc/hosts"]).contains(&line());
+    assert!(has_line());
+    let before = line();
+    world.tell(&["restart", "-t", "0", "old"]);
+    assert_ne!(before, line(), "it has another address now");
+    world.tell(&["exec", "new", "touch", "/end"]);
+    let restarted =
+        || world.tell(&["inspect", "-f", "{{.RestartCount}} {{.State.Running}}", "new"]);
+    assert!(wait_until(Duration::from_secs(10), || restarted() == "1 true"), "{}", restarted());
+    assert!(has_line(), "{}", world.tell(&["exec", "new", "cat", "/etc/hosts"]));
+    world.tell(&["rm", "-f", "new", "old"]);
 }

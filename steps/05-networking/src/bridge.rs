@@ -8,6 +8,7 @@ use namespaces::{Child, CloneArgs, Context, Mechanism, Result};
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
+use crate::conntrack;
 use crate::firewall::{self, Nft};
 use crate::lease::{Lease, Owner};
 use crate::listen::{self, Listener};
@@ -181,6 +182,7 @@ impl Mechanism for Bridge {
         self.lay_cable(child.pid)?;
         if let Some(nft) = self.publishing.take() {
             nft.finish()?;
+            conntrack::forget(&self.lease.ports);
         }
         if !self.listeners.is_empty() {
             let listeners = std::mem::take(&mut self.listeners);
@@ -195,15 +197,17 @@ impl Mechanism for Bridge {
     }
 
     fn teardown(&mut self) -> Result<()> {
+        // The rules first: whoever gets the port next must not find them.
+        let ended = match std::mem::replace(&mut self.over, true) {
+            true => Ok(()),
+            false => self.networks.lock(&self.network.id).and_then(|l| l.end(&self.lease)),
+        };
         if let Some(proxy) = self.proxy.take() {
             proxy.stop();
         }
         self.listeners.clear();
         self.publishing = None;
-        if std::mem::replace(&mut self.over, true) {
-            return Ok(());
-        }
-        self.networks.lock(&self.network.id)?.end(&self.lease)
+        ended
     }
 }
 

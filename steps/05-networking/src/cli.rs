@@ -31,6 +31,7 @@ pub struct ReachArgs {
         short,
         long,
         value_name = "PORT",
+        allow_hyphen_values = true,
         help = "Publish a port: [[IP:][HOST]:]CONTAINER[/udp], also ranges"
     )]
     pub publish: Vec<String>,
@@ -77,11 +78,8 @@ impl ReachArgs {
     pub fn ports(&self, image: &[(u16, Protocol)]) -> Result<Vec<Port>> {
         let mut ports = Vec::new();
         for spec in &self.publish {
-            for port in parse_publish(spec)? {
-                if !ports.contains(&port) {
-                    ports.push(port);
-                }
-            }
+            // Twice the same is twice, and the second finds the port in use.
+            ports.extend(parse_publish(spec)?);
         }
         let mut exposed = image.to_vec();
         for spec in &self.expose {

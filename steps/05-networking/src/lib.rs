@@ -9,6 +9,7 @@
 mod bridge;
 mod bridges;
 pub mod cli;
+mod conntrack;
 pub mod doctor;
 mod endpoint;
 mod etc;

@@ -13,7 +13,7 @@ use std::process::Command;
 use namespaces::explain::step;
 use namespaces::{Error, Result};
 
-use crate::nfnetlink::chain_state;
+use crate::nfnetlink::{chain_drops, chain_state};
 use crate::tool::{first_line, search_path};
 
 const CHAPTER: u8 = 5;
@@ -31,7 +31,13 @@ pub(crate) fn open_way(bridge: &str, seen: &Path) -> Result<()> {
         return Ok(());
     }
     for program in present() {
-        let forward = iptables(program, &["-S", "FORWARD"])?;
+        let forward = match iptables(program, &["-S", "FORWARD"]) {
+            Ok(forward) => forward,
+            // Nothing gets past a closed door that we cannot open.
+            Err(error) if chain_drops("filter", "FORWARD") => return Err(error),
+            // What iptables cannot read was written by nft(8), for somebody to answer for.
+            Err(_) => continue,
+        };
         let has_docker = iptables(program, &["-S", "DOCKER-USER"]).is_ok();
         if let Some(chain) = chain_to_open(&forward, has_docker) {
             let rules = iptables(program, &["-S", chain])?;

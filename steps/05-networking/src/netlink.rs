@@ -281,8 +281,20 @@ pub fn index_of(name: &str) -> Option<u32> {
     nix::net::if_::if_nametoindex(name).ok()
 }
 
+/// True if there is this interface in this namespace, and it is switched on.
+pub fn is_up(name: &str) -> bool {
+    get_link(name).is_some_and(|link| link.header.flags.contains(LinkFlags::Up))
+}
+
 /// The largest packet of an interface of this namespace, in bytes.
 pub fn mtu_of(name: &str) -> Option<u32> {
+    get_link(name)?.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Mtu(mtu) => Some(*mtu),
+        _ => None,
+    })
+}
+
+fn get_link(name: &str) -> Option<LinkMessage> {
     let mut link = LinkMessage::default();
     link.attributes = vec![LinkAttribute::IfName(name.into())];
     let mut header = NetlinkHeader::default();
@@ -297,11 +309,8 @@ pub fn mtu_of(name: &str) -> Option<u32> {
     socket.send_to(&buffer, &SocketAddr::new(0, 0), 0).ok()?;
     let (answer, _) = socket.recv_from_full().ok()?;
     let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer).ok()?;
-    let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) = answer.payload else {
-        return None;
-    };
-    link.attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::Mtu(mtu) => Some(*mtu),
+    match answer.payload {
+        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => Some(link),
         _ => None,
-    })
+    }
 }

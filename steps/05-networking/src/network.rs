@@ -14,11 +14,13 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use namespaces::explain::step;
 use namespaces::{Context, Error, Result};
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
@@ -265,12 +267,15 @@ impl Locked {
         Ok(())
     }
 
-    /// Makes sure that the bridge is there, its table, and the way past other
-    /// people's firewalls. Costs three questions if all is well.
+    /// Makes sure that the bridge stands, its table, and the way past other people's
+    /// firewalls. Costs five questions if all is well.
     pub fn bring_up(&mut self) -> Result<()> {
         let bridge = self.network.bridge.clone();
-        if netlink::index_of(&bridge).is_none() {
+        if !netlink::is_up(&bridge) || !is_ours(self.network.gateway) {
             self.create_bridge()?;
+        }
+        if !self.network.internal {
+            enable_forwarding()?;
         }
         match nfnetlink::table_exists(&bridge) {
             Ok(true) => {}
@@ -281,10 +286,34 @@ impl Locked {
         neighbours::open_way(&bridge, &self.dir.join("firewall"))
     }
 
+    /// Makes the bridge; or the rest of it, where somebody was killed half-way or has
+    /// switched it off.
     fn create_bridge(&mut self) -> Result<()> {
+        // Two engines that look at once would both find the same subnet free.
+        let _turn = take_turn();
+        match netlink::index_of(&self.network.bridge) {
+            Some(index) => Batch::new().up(index, &self.network.bridge).send()?,
+            None => {
+                self.settle()?;
+                let Network { bridge, gateway, mtu, .. } = &self.network;
+                Batch::new().add_bridge(bridge, mac(*gateway), *mtu).send()?;
+            }
+        }
+        let Network { bridge, gateway, subnet, .. } = &self.network;
+        // Before anybody is plugged in: a container may send whatever it likes.
+        disable_ipv6(bridge)?;
+        if is_ours(*gateway) {
+            return Ok(());
+        }
+        let index = netlink::index_of(bridge).unwrap_or(0);
+        Batch::new().add_address(index, bridge, *gateway, *subnet).send()
+    }
+
+    /// Decides on the subnet and the largest packet, now that the bridge is to be made:
+    /// since the record was written, the host may have got a route to this subnet.
+    fn settle(&mut self) -> Result<()> {
         let routes = fs::read_to_string("/proc/net/route").unwrap_or_default();
         let network = &mut self.network;
-        // Since the record was made, the host may have got a route to this subnet.
         if let Some(route) = routed_subnets().iter().find(|other| other.overlaps(&network.subnet)) {
             if network.wishes.subnet {
                 return Err(Error::new(format!(
@@ -299,15 +328,7 @@ impl Locked {
         let outward = subnet::default_interface(&routes);
         let outward = outward.and_then(netlink::mtu_of).unwrap_or(1500).min(1500);
         network.mtu = network.wishes.mtu.unwrap_or(outward);
-        write_record(&self.record, network)?;
-
-        let Network { bridge, gateway, mtu, .. } = &*network;
-        Batch::new().add_bridge(bridge, mac(*gateway), *mtu).send()?;
-        // Before anybody is plugged in: a container may send whatever it likes.
-        disable_ipv6(bridge)?;
-        let index = netlink::index_of(bridge).unwrap_or(0);
-        Batch::new().add_address(index, bridge, *gateway, network.subnet).send()?;
-        if network.internal { Ok(()) } else { enable_forwarding() }
+        write_record(&self.record, network)
     }
 
     /// The table, with the ports of whoever is attached: somebody may have flushed
@@ -324,7 +345,7 @@ impl Locked {
         }
         match firewall::apply(text) {
             // Without nft the proxy alone serves the ports; `doctor` tells.
-            Err(error) if error.is(nix::errno::Errno::ENOENT) => Ok(()),
+            Err(error) if error.is(Errno::ENOENT) => Ok(()),
             result => result,
         }
     }
@@ -345,6 +366,27 @@ fn enable_forwarding() -> Result<()> {
 }
 // ANCHOR_END: forwarding
 
+/// True if some interface of this host has the address.
+pub(crate) fn is_ours(address: Ipv4Addr) -> bool {
+    UdpSocket::bind((address, 0)).is_ok()
+}
+
+/// Held by one engine at a time on this host's network, whichever root it has; the
+/// network namespace itself is the lock. An engine that hangs does not stop the others:
+/// after a while they go on without it.
+fn take_turn() -> Option<Flock<File>> {
+    let mut namespace = File::open("/proc/thread-self/ns/net").ok()?;
+    for _ in 0..2000 {
+        match Flock::lock(namespace, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Some(lock),
+            Err((file, Errno::EWOULDBLOCK | Errno::EINTR)) => namespace = file,
+            Err(_) => return None,
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    None
+}
+
 /// The bridge of an engine, and where it begins to look for a subnet. Another
 /// root is another engine: its bridge must have another name.
 fn bridge_of(root: &Path) -> (String, u32) {
@@ -352,7 +394,8 @@ fn bridge_of(root: &Path) -> (String, u32) {
         return ("coracle0".into(), 0);
     }
     let hash = crate::hash(root.as_os_str().as_encoded_bytes());
-    (format!("cor{:08x}", hash as u32), (hash >> 32) as u32 % 256)
+    // The last letter of the path changes the lowest byte, and hardly those above it.
+    (format!("cor{:08x}", hash as u32), u32::from(hash as u8))
 }
 
 pub(crate) fn routed_subnets() -> Vec<Subnet> {

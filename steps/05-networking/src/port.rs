@@ -151,7 +151,9 @@ fn parse_inside(inside: &str) -> Result<((u16, u16), Protocol)> {
 
 fn parse_range(text: &str) -> Option<(u16, u16)> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
-    let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+    // A number has digits: from_str() would take a sign, too.
+    let number = |text: &str| text.parse().ok().filter(|_| !text.starts_with('+'));
+    let (first, last) = (number(first)?, number(last)?);
     (first <= last).then_some((first, last))
 }
 
@@ -236,6 +238,7 @@ mod tests {
             "8000-8002:80-81",
             "9-8:1",
             "70000:80",
+            "+80:80",
             "0",
         ];
         let table: Vec<String> = specs.iter().map(|s| format!("{s:<20} {}", show(s))).collect();
@@ -251,6 +254,7 @@ mod tests {
             8000-8002:80-81      invalid ranges specified for container and host Ports: 80-81 and 8000-8002
             9-8:1                invalid hostPort: 9-8
             70000:80             invalid hostPort: 70000
+            +80:80               invalid hostPort: +80
             0                    invalid containerPort: 0
         ");
     }

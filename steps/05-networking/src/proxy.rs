@@ -18,6 +18,7 @@ use namespaces::{Context, Result};
 use nix::errno::Errno;
 use nix::poll::PollFlags;
 use nix::sys::prctl;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::sys::wait::waitpid;
 use nix::unistd::{self, Pid};
@@ -25,9 +26,14 @@ use nix::unistd::{self, Pid};
 use crate::listen::{Bound, Listener};
 use crate::sys;
 use crate::tcp::Streams;
-use crate::udp::Flows;
+use crate::udp::{self, Flows};
 
 const CHAPTER: u8 = 5;
+
+/// What a proxy opens at most, though it might open more: each is looked at in turn.
+const DESCRIPTORS: u64 = 20_000;
+/// The standard streams, /dev/null, and one to spare.
+const STANDARD: usize = 5;
 
 /// The proxy of one container.
 pub(crate) struct Proxy(Pid);
@@ -45,7 +51,7 @@ impl Proxy {
             Some(pid) => Ok(Self(pid)),
             None => {
                 let code = match become_proxy(owner, &listeners) {
-                    Ok(()) => serve(listeners, target).map_or(1, |never| match never {}),
+                    Ok(limit) => serve(listeners, target, limit).map_or(1, |never| match never {}),
                     Err(_) => 1,
                 };
                 sys::exit_now(code)
@@ -61,8 +67,9 @@ impl Proxy {
 }
 
 // ANCHOR: become_proxy
-/// Cuts what the fork has inherited from the owner, except for the sockets.
-fn become_proxy(owner: Pid, listeners: &[Listener]) -> nix::Result<()> {
+/// Cuts what the fork has inherited from the owner, except for the sockets. Returns
+/// how many descriptors it may have.
+fn become_proxy(owner: Pid, listeners: &[Listener]) -> nix::Result<usize> {
     // Die when the owner dies. It may have died just before we asked.
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     if unistd::getppid() != owner {
@@ -86,14 +93,18 @@ fn become_proxy(owner: Pid, listeners: &[Listener]) -> nix::Result<()> {
     }
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
     let _ = prctl::set_name(c"coracle-proxy");
-    Ok(())
+    // Every connection takes two. The customary limit is meant for select(2).
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let raised = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    Ok(raised.map_or(soft, |()| hard).min(DESCRIPTORS) as usize)
 }
 // ANCHOR_END: become_proxy
 
 // ANCHOR: serve
 /// Waits for whichever socket has something to do, and does it; for ever.
-fn serve(listeners: Vec<Listener>, target: Ipv4Addr) -> io::Result<Infallible> {
-    let mut streams = Streams::default();
+fn serve(listeners: Vec<Listener>, target: Ipv4Addr, descriptors: usize) -> io::Result<Infallible> {
+    let others = listeners.len() + udp::MOST + STANDARD;
+    let mut streams = Streams::within(descriptors.saturating_sub(others));
     let mut flows = Flows::default();
     loop {
         // Ask for everything that we can do something about.

@@ -13,12 +13,12 @@ use nix::sys::socket::{
 
 /// Bytes on their way in one direction, at most.
 const BUFFER: usize = 16 * 1024;
-/// Two descriptors each, within the customary limit of 1024.
-const MOST: usize = 500;
 
 /// The connections of a proxy.
-#[derive(Default)]
-pub(crate) struct Streams(Vec<Stream>);
+pub(crate) struct Streams {
+    all: Vec<Stream>,
+    most: usize,
+}
 
 /// One connection, carried.
 struct Stream {
@@ -31,14 +31,19 @@ struct Stream {
 }
 
 impl Streams {
+    /// None yet, and never more than so many descriptors allow for: two each.
+    pub fn within(descriptors: usize) -> Self {
+        Self { all: Vec::new(), most: descriptors / 2 }
+    }
+
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.all.len()
     }
 
     /// True if no further connection should be accepted now: they wait in the
     /// kernel's queue.
     pub fn is_full(&self) -> bool {
-        self.0.len() >= MOST
+        self.all.len() >= self.most
     }
 
     /// Takes the connections that wait, and begins to connect to the container.
@@ -46,7 +51,7 @@ impl Streams {
         while !self.is_full() {
             let Ok((client, _)) = listener.accept() else { return };
             match begin(client, inside) {
-                Ok(stream) => self.0.push(stream),
+                Ok(stream) => self.all.push(stream),
                 Err(_) => continue,
             }
         }
@@ -54,7 +59,7 @@ impl Streams {
 
     /// Two questions for each stream: the client's side, the container's side.
     pub fn wants(&self, waiting: &mut Vec<(RawFd, PollFlags)>) {
-        for stream in &self.0 {
+        for stream in &self.all {
             let [client, inside] = stream.wants();
             waiting.push((stream.client.as_raw_fd(), client));
             waiting.push((stream.inside.as_raw_fd(), inside));
@@ -64,7 +69,7 @@ impl Streams {
     /// Moves what can be moved, and lets go of what is over.
     pub fn carry(&mut self, ready: &[PollFlags]) {
         let mut ready = ready.chunks(2);
-        self.0.retain_mut(|stream| match ready.next() {
+        self.all.retain_mut(|stream| match ready.next() {
             Some(sides) if sides.iter().any(|side| !side.is_empty()) => stream.carry(),
             _ => true,
         });
@@ -112,11 +117,7 @@ impl Stream {
             }
             self.connecting = false;
         }
-        let moved = self
-            .inward
-            .carry(&mut self.client, &mut self.inside)
-            .and_then(|()| self.outward.carry(&mut self.inside, &mut self.client));
-        match moved {
+        match self.carry_both() {
             Ok(()) => !(self.inward.is_over() && self.outward.is_over()),
             Err(_) => {
                 reset(&self.client);
@@ -126,6 +127,18 @@ impl Stream {
         }
     }
     // ANCHOR_END: carry
+
+    fn carry_both(&mut self) -> std::io::Result<()> {
+        let Self { client, inside, inward, outward, .. } = self;
+        inward.take(client)?;
+        if inward.give(inside).is_err() {
+            // The container hears nothing more. What it has said before is still carried:
+            // a server may answer and close before it was told everything.
+            inward.give_up();
+        }
+        outward.take(inside)?;
+        outward.give(client)
+    }
 }
 
 /// Makes the close that follows a reset.
@@ -159,14 +172,19 @@ impl Pipe {
         self.told
     }
 
-    /// Reads once, writes as much as goes, and passes the end on.
-    fn carry(&mut self, from: &mut TcpStream, to: &mut TcpStream) -> std::io::Result<()> {
+    /// Reads once.
+    fn take(&mut self, from: &mut TcpStream) -> std::io::Result<()> {
         if self.has_room() {
             self.bytes.resize(BUFFER, 0);
             let read = ready(from.read(&mut self.bytes));
             self.bytes.truncate(*read.as_ref().unwrap_or(&None).as_ref().unwrap_or(&0));
             self.ended = read? == Some(0);
         }
+        Ok(())
+    }
+
+    /// Writes as much as goes, and passes the end on.
+    fn give(&mut self, to: &mut TcpStream) -> std::io::Result<()> {
         while self.has_bytes() {
             match ready(to.write(&self.bytes[self.written..]))? {
                 Some(count) => self.written += count,
@@ -184,6 +202,11 @@ impl Pipe {
             let _ = to.shutdown(Shutdown::Write);
         }
         Ok(())
+    }
+
+    /// There is nobody left to give to.
+    fn give_up(&mut self) {
+        *self = Self { ended: true, told: true, ..Self::default() };
     }
 }
 

@@ -19,7 +19,8 @@ use crate::listen::{Bound, Listener};
 
 /// The kernel's own patience with a UDP conversation: see nf_conntrack_udp_timeout_stream.
 const PATIENCE: Duration = Duration::from_secs(120);
-const MOST: usize = 400;
+/// Flows at once; each has a descriptor.
+pub(crate) const MOST: usize = 400;
 /// The largest datagram.
 const LARGEST: usize = 65_535;
 

@@ -32,7 +32,10 @@ fn main() {
         test("a_flushed_firewall_is_set_up_again", NET, flushed_firewall),
         test("containers_work_beside_docker", IPTABLES, || beside_docker("iptables-nft")),
         test("containers_work_beside_an_old_docker", IPTABLES, || beside_docker("iptables-legacy")),
+        test("rules_that_iptables_cannot_read_stop_nobody", IPTABLES, rules_of_nft),
         test("a_subnet_in_use_is_left_alone", NET, subnet_in_use),
+        test("engines_that_start_at_once_have_different_subnets", NET, engines_at_once),
+        test("a_bridge_that_was_half_made_or_switched_off_is_mended", NET, mended_bridge),
     ])
 }
 
@@ -215,6 +218,24 @@ fn beside_docker(iptables: &str) {
     assert_eq!(rule("-S DOCKER-USER"), "-N DOCKER-USER\n-A DOCKER-USER -j RETURN");
 }
 
+fn rules_of_nft() {
+    let world = World::new();
+    let chain = |policy: &str| {
+        let hook = format!("type filter hook forward priority 0; policy {policy};");
+        let rules =
+            format!("table ip filter {{ chain FORWARD {{ {hook} fib daddr type local drop; }}; }}");
+        Done::of_any(world.host.command("nft").arg("flush ruleset; ".to_owned() + &rules))
+    };
+    assert_eq!(chain("accept").code, Some(0));
+    world.run(&[], &format!("ping -c1 -W2 {MACHINE}"));
+    // Where they let nobody through there is no network to be had, and that is said.
+    assert_eq!(chain("drop").code, Some(0));
+    let refused = Done::of_any(&mut world.command(&["run", "--rootfs", "/", "true"]));
+    assert_eq!(refused.code, Some(125), "{refused:?}");
+    assert!(refused.err.contains("iptables-nft -S FORWARD: "), "{refused:?}");
+    assert_eq!(refused.err.lines().count(), 1, "{refused:?}");
+}
+
 fn subnet_in_use() {
     let world = World::new();
     world.run(&[], "true");
@@ -230,4 +251,44 @@ fn subnet_in_use() {
     world.run(&[], &format!("ping -c1 -W2 {MACHINE}"));
     let moved = field(&Done::of(world.command(&["network", "inspect"])).out);
     assert_ne!(subnet, moved);
+}
+
+fn engines_at_once() {
+    let world = World::new();
+    // Most of the pool is somebody else's: nearly all of them will want the same subnet.
+    for taken in ["10.80.0.0/13", "10.88.0.0/14"] {
+        world.host.ip(&format!("route add {taken} dev wire0"));
+    }
+    let roots: Vec<_> = (0..8).map(|_| testkit::temp_dir()).collect();
+    let words = ["run", "--rootfs", "/", "true"];
+    std::thread::scope(|scope| {
+        for root in &roots {
+            let command = world.command_at(root.path(), &words);
+            scope.spawn(move || Done::of(command));
+        }
+    });
+    let shown = Done::of_any(world.host.command("ip").args(["-br", "-4", "address"])).out;
+    let bridges: Vec<_> = shown.lines().filter(|line| line.starts_with("cor")).collect();
+    let address = |line: &&str| line.split_whitespace().last().unwrap_or_default().to_owned();
+    let different: BTreeSet<_> = bridges.iter().map(address).collect();
+    assert_eq!((bridges.len(), different.len()), (8, 8), "{shown}");
+}
+
+fn mended_bridge() {
+    let world = World::new();
+    let reach = format!("ping -c1 -W2 {MACHINE}");
+    world.run(&[], &reach);
+    let bridge = world.bridge();
+    world.host.ip(&format!("link set {bridge} down"));
+    world.run(&[], &reach);
+    world.host.ip(&format!("address flush dev {bridge}"));
+    world.run(&[], &reach);
+    // As it is when somebody is killed between the link and its address.
+    world.host.ip(&format!("link delete {bridge}"));
+    world.host.ip(&format!("link add {bridge} type bridge"));
+    world.run(&[], &reach);
+    // Somebody's sysctl.conf was loaded again.
+    let off = ["-qw", "net.ipv4.ip_forward=0"];
+    Done::of_any(world.host.command("sysctl").args(off));
+    world.run(&[], &reach);
 }

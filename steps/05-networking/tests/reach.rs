@@ -18,7 +18,10 @@ fn main() {
         test("a_port_on_the_loopback_is_closed_to_other_machines", NET, loopback_is_closed),
         test("a_port_on_one_address_answers_there_only", NET, one_address_only),
         test("a_udp_port_answers_from_everywhere", NET, udp_answers_from_everywhere),
+        test("a_udp_client_is_led_to_the_container_that_comes_next", NET, udp_client_goes_on),
         test("the_proxy_carries_much_and_passes_the_end_on", NET, the_proxy_carries_much),
+        test("the_proxy_carries_more_connections_than_select_could", NET, many_connections),
+        test("an_answer_that_comes_before_the_question_is_over_arrives", NET, early_answer),
         test("nobody_listens_inside_and_the_client_is_told", NET, nobody_listens_inside),
         test("two_networks_are_strangers_but_for_published_ports", NET, strangers),
         test("without_nft_the_proxy_serves_everyone", NET, without_nft),
@@ -104,6 +107,7 @@ import socket, sys
 host, port = sys.argv[1], int(sys.argv[2])
 s = socket.socket(socket.AF_INET6 if ':' in host else socket.AF_INET, socket.SOCK_DGRAM)
 s.settimeout(1)
+if len(sys.argv) > 3: s.bind(('', int(sys.argv[3])))
 s.connect((host, port))
 s.send(b'hello')
 print(s.recv(100).decode())";
@@ -130,6 +134,22 @@ fn udp_answers_from_everywhere() {
     assert_eq!(say(&world.machine, HOST), "hello to you", "from a machine");
     let ask = format!("exec python3 -c \"{UDP_ASK}\" {HOST} 5300");
     assert_eq!(world.run(&[], &ask).out, "hello to you", "from another container");
+}
+
+fn udp_client_goes_on() {
+    let world = World::new();
+    let say = || {
+        let mut python = world.machine.command("python3");
+        Done::of_any(python.args(["-c", UDP_ASK, HOST, "5300", "7777"])).out
+    };
+    let echo = format!("exec python3 -c \"{UDP_ECHO}\"");
+    let server = world.start(&["-p", "5300:53/udp"], &echo);
+    wait("the first echo", || say() == "hello to you");
+    drop(server);
+    wait("its end", || world.leases().is_empty());
+    // From the same port of the client: to the kernel it is the same conversation.
+    let _next = world.start(&["-p", "5300:53/udp"], &echo);
+    wait("the next echo", || say() == "hello to you");
 }
 
 /// Sends much, says that this was all, and only then reads the answer.
@@ -161,6 +181,57 @@ fn the_proxy_carries_much() {
             assert_eq!(one.join().expect("a client"), "5000000");
         }
     });
+}
+
+/// Greets everybody, and closes when they do.
+const GREET: &str = "\
+import socket
+s = socket.create_server(('0.0.0.0', 80), backlog=1024)
+all = []
+while True:
+    all.append(s.accept()[0])
+    all[-1].sendall(b'hello')";
+
+const MANY: &str = "\
+import resource, socket
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+all = [socket.create_connection(('127.0.0.1', 8080), 5) for _ in range(800)]
+print(sum(s.recv(5) == b'hello' for s in all))";
+
+fn many_connections() {
+    let world = World::new();
+    let script = format!("ulimit -n 4096; exec python3 -c \"{GREET}\"");
+    let _server = world.start(&["-p", "8080:80"], &script);
+    let ask = || Done::of_any(world.host.command("python3").args(["-c", MANY])).out;
+    wait("800 greetings", || ask() == "800");
+}
+
+/// Hears a word of many, answers, and closes.
+const REFUSE: &str = "\
+import socket, time
+s = socket.create_server(('0.0.0.0', 80))
+while True:
+    client = s.accept()[0]
+    client.recv(1)
+    client.sendall(b'too much')
+    time.sleep(0.2)
+    client.close()";
+
+const INSIST: &str = "\
+import socket, time
+s = socket.create_connection(('127.0.0.1', 8080), 5)
+try:
+    while True: s.sendall(b'x' * 65536)
+except OSError: pass
+print(s.recv(100).decode())";
+
+fn early_answer() {
+    let world = World::new();
+    let _server = world.start(&["-p", "8080:80"], &format!("exec python3 -c \"{REFUSE}\""));
+    let ask = || Done::of_any(world.host.command("python3").args(["-c", INSIST])).out;
+    wait("the server", || ask() == "too much");
+    (0..5).for_each(|_| assert_eq!(ask(), "too much"));
 }
 
 fn nobody_listens_inside() {

@@ -5,7 +5,6 @@
 //! Docker sets beside them are not set.
 
 use networking::DEFAULT;
-use networking::files::ExtraHost;
 
 use crate::engine::Engine;
 use crate::engine::error::{Error, Result};
@@ -51,31 +50,32 @@ pub fn check(engine: &Engine, links: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// The lines of `/etc/hosts` for those who are linked to on the default network.
+/// Those who are linked to on the default network, by their ids, each with all the names
+/// that it has in `/etc/hosts`.
 ///
 /// # Errors
 /// One of them does not run.
-pub fn hosts(engine: &Engine, record: &Record) -> Result<Vec<ExtraHost>> {
+pub fn on_default(engine: &Engine, record: &Record) -> Result<Vec<Link>> {
     if !record.endpoints().contains_key(DEFAULT) {
         return Ok(Vec::new());
     }
     let records = engine.networks.records()?;
     let leases = records.glance(&records.find(DEFAULT)?.id);
-    let mut lines = Vec::new();
+    let mut linked = Vec::new();
     for text in record.host_config.links.iter().flatten() {
         let Link { container, name } = read(text);
         let other = engine.containers.find(&container)?.record;
-        let lease = leases.iter().find(|lease| lease.container == other.id).ok_or_else(|| {
-            Error::conflict(format!(
+        if !leases.iter().any(|lease| lease.container == other.id) {
+            return Err(Error::conflict(format!(
                 "Cannot link to a non running container: /{} AS /{}/{name}",
                 other.name, record.name
-            ))
-        })?;
+            )));
+        }
         for name in [name, other.id[..12].to_owned(), other.name] {
-            lines.push(ExtraHost { name, address: Some(lease.address.into()) });
+            linked.push(Link { container: other.id.clone(), name });
         }
     }
-    Ok(lines)
+    Ok(linked)
 }
 
 #[cfg(test)]

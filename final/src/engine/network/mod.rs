@@ -24,7 +24,7 @@ use crate::store::{self, Events, Root, now};
 
 pub use connect::{connect, disconnect, renamed};
 pub use links::{all as links, check as check_links};
-pub use places::{configure, names_of, places, prepare};
+pub use places::{check_mode, configure, names_of, places, prepare};
 
 /// The networks of one root.
 pub struct Networks {

@@ -4,15 +4,15 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use bollard_stubs::models::{EndpointSettings, HostConfig, NetworkingConfig};
+use bollard_stubs::models::{ContainerConfig, EndpointSettings, HostConfig, NetworkingConfig};
 use networking::netlink::Mac;
 use networking::{DEFAULT, Mode, Network, Place};
 
 use super::{Found, Networks, links};
+use crate::engine::Engine;
 use crate::engine::containers::Container;
 use crate::engine::error::{Error, Result};
 use crate::engine::record::Record;
-use crate::engine::{Engine, instructions};
 use crate::runtime::Instructions;
 use crate::store;
 
@@ -27,6 +27,41 @@ const WITH_HOST: &str =
 const WITH_SHARED: &str = "container sharing network namespace with another container or host \
                            cannot be connected to any other network";
 
+/// At creation: refuses what contradicts the mode, in Docker's words, and says what
+/// has no meaning there.
+pub fn check_mode(config: &ContainerConfig, host: &HostConfig) -> Result<Option<String>> {
+    let mode = host.network_mode.as_deref().unwrap_or_default();
+    let given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+    let some = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
+    let binds = host.port_bindings.as_ref().is_some_and(|ports| !ports.is_empty());
+    let publishes = binds || host.publish_all_ports == Some(true);
+    let exposes = some(&config.exposed_ports);
+    let undefined = "This would result in undefined behavior";
+    let conflicts = match mode.parse() {
+        Ok(Mode::Container(_)) => vec![
+            (given(&config.hostname), "hostname and the network mode".into()),
+            (
+                some(&host.links),
+                format!("container type network can't be used with links. {undefined}"),
+            ),
+            (some(&host.dns), "dns and the network mode".into()),
+            (some(&host.extra_hosts), "custom host-to-IP mapping and the network mode".into()),
+            (publishes, "port publishing and the container type network mode".into()),
+            (exposes, "port exposing and the container type network mode".into()),
+        ],
+        Ok(Mode::Host) => vec![(
+            some(&host.links),
+            format!("host type networking can't be used with links. {undefined}"),
+        )],
+        _ => Vec::new(),
+    };
+    if let Some((_, conflict)) = conflicts.into_iter().find(|(asked, _)| *asked) {
+        return Err(Error::bad_parameter(format!("conflicting options: {conflict}")));
+    }
+    let discarded = || "Published ports are discarded when using host network mode".to_owned();
+    Ok((mode == "host" && binds).then(discarded))
+}
+
 /// At creation: the container's networks, of which the mode's is one. Networks are
 /// called by their names from here on, if they are there.
 pub fn configure(
@@ -37,6 +72,11 @@ pub fn configure(
     let config = config.and_then(|config| config.endpoints_config).unwrap_or_default();
     let mode = host.network_mode.get_or_insert_default();
     if !is_bridge(mode) {
+        if config.values().any(|place| place.mac_address.as_ref().is_some_and(|m| !m.is_empty())) {
+            return Err(Error::bad_parameter(
+                "conflicting options: mac-address and the network mode",
+            ));
+        }
         let other = config.keys().find(|name| *name != mode);
         return match (other, mode.as_str()) {
             (None, _) => Ok(None),
@@ -231,13 +271,11 @@ fn parse_mac(text: &str) -> Option<Mac> {
 pub fn prepare(engine: &Engine, container: &Container) -> Result<()> {
     let record = &container.record;
     let Some(places) = places(&engine.networks, record)? else { return Ok(()) };
-    let linked = links::hosts(engine, record)?;
-    let mut hosts = instructions::names(&record.host_config)?.hosts;
-    hosts.extend(linked);
+    let linked = links::on_default(engine, record)?;
     rewrite(container, |plan| {
         plan.places = Some(places);
-        plan.names.hosts = hosts;
         plan.links = links::all(record);
+        plan.linked = linked;
     })
 }
 

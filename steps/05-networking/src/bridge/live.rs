@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use nix::unistd::Pid;
 
 use super::Bridge;
+use crate::conntrack;
 use crate::firewall;
 use crate::lease::Lease;
 use crate::listen;
@@ -78,7 +79,7 @@ impl Bridge {
         Batch::new().hairpin(veth).send()?;
         match firewall::apply(firewall::publish(&self.network.bridge, container, *address, ports)) {
             Err(error) if !error.is(Errno::ENOENT) => return Err(error),
-            _ => {}
+            _ => conntrack::forget(ports),
         }
         self.proxy = Some(Proxy::start(listeners, *address)?);
         Ok(())
