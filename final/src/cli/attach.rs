@@ -164,15 +164,9 @@ pub struct View {
     pub detach_keys: String,
 }
 
-/// `attach`
+/// What becomes of the signals that we get.
 #[derive(Debug, Args)]
-pub struct AttachArgs {
-    /// The keys that leave its terminal, and let it go on.
-    #[arg(long, value_name = "KEYS", default_value = "")]
-    detach_keys: String,
-    /// Do not give it our standard input.
-    #[arg(long)]
-    no_stdin: bool,
+pub struct SignalArgs {
     /// Pass signals on to the program.
     #[arg(
         long,
@@ -183,7 +177,21 @@ pub struct AttachArgs {
         default_missing_value = "true",
         value_name = "BOOL"
     )]
-    sig_proxy: bool,
+    pub sig_proxy: bool,
+}
+
+/// `attach`
+#[derive(Debug, Args)]
+pub struct AttachArgs {
+    /// The keys that leave its terminal, and let it go on.
+    #[arg(long, value_name = "KEYS", default_value = "")]
+    detach_keys: String,
+    /// Do not give it our standard input.
+    #[arg(long)]
+    no_stdin: bool,
+    /// What becomes of our signals.
+    #[command(flatten)]
+    signals: SignalArgs,
     /// A name, an id, or an unambiguous beginning of an id.
     container: String,
 }
@@ -207,7 +215,7 @@ pub async fn attach(client: &Client, args: AttachArgs) -> Result<ExitCode> {
         stdin: !args.no_stdin && config.open_stdin == Some(true),
         stdout: true,
         stderr: true,
-        signals: args.sig_proxy,
+        signals: args.signals.sig_proxy,
         detach_keys: args.detach_keys,
         ..View::default()
     };

@@ -110,17 +110,9 @@ pub struct RunArgs {
     #[arg(short, long, value_name = "STREAM", value_parser = ["stdin", "stdout", "stderr"],
           ignore_case = true)]
     attach: Vec<String>,
-    /// Pass signals on to the program.
-    #[arg(
-        long,
-        default_value_t = true,
-        action = clap::ArgAction::Set,
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        value_name = "BOOL"
-    )]
-    sig_proxy: bool,
+    /// What becomes of our signals.
+    #[command(flatten)]
+    signals: attach::SignalArgs,
     /// The keys that leave its terminal, and let it go on.
     #[arg(long, value_name = "KEYS", default_value = "")]
     detach_keys: String,
@@ -204,7 +196,7 @@ impl RunArgs {
             stdin: streams.contains(&"stdin") && self.create.life.process.interactive,
             stdout: streams.contains(&"stdout"),
             stderr: streams.contains(&"stderr"),
-            signals: self.sig_proxy,
+            signals: self.signals.sig_proxy,
             removed: self.create.engine.rm,
             explain: self.create.life.process.explain,
             detach_keys: self.detach_keys.clone(),
