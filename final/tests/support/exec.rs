@@ -1,11 +1,15 @@
 //! One more process in a running container.
 
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use libtest_mimic::Trial;
 use namespaces::Result;
-use testkit::Needs;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use testkit::{Needs, wait_until};
 
+use super::life::parent_of;
 use super::{Fixture, frames};
 use crate::runtime::shim::{Attach, Exec, Shim};
 use crate::runtime::{ExecInstructions, Session};
@@ -19,6 +23,7 @@ pub fn tests() -> Vec<Trial> {
         test("an_exec_has_a_user_and_a_terminal_of_its_own", user_and_terminal),
         test("an_exec_of_what_is_not_there_is_127", missing),
         test("an_exec_ends_with_its_container", ends),
+        test("after_an_exec_a_shim_waits_for_the_next_for_a_moment", waits),
     ]
 }
 
@@ -90,4 +95,32 @@ fn ends() {
     let mut shim = Shim::connect(&dir).unwrap();
     fixture.connect().kill(9).unwrap();
     assert_eq!(shim.wait().unwrap().exit_code, Some(137));
+}
+
+/// The children of a shim that are shims.
+fn forks(shim: Pid) -> Vec<Pid> {
+    let children = std::fs::read_to_string(format!("/proc/{shim}/task/{shim}/children"));
+    let children = children.unwrap_or_default();
+    let pids = children.split_whitespace().map(|pid| Pid::from_raw(pid.parse().unwrap()));
+    let name = |pid: &Pid| std::fs::read_to_string(format!("/proc/{pid}/comm"));
+    pids.filter(|pid| name(pid).is_ok_and(|name| name == "coracle-shim\n")).collect()
+}
+
+fn waits() {
+    let fixture = running();
+    let shim = parent_of(fixture.dir.state().unwrap().pid);
+    let code =
+        || run(&fixture, exec(&["sh", "-c", "exit 3"], Session::default(), false)).2.exit_code;
+    assert_eq!(forks(shim), []);
+    let soon = Duration::from_secs(5);
+    // It is for the next exec, which does as well without, if it was killed. On a busy
+    // machine the moment may be over before one looks.
+    let strike = || {
+        assert_eq!(code(), Some(3));
+        forks(shim).into_iter().any(|fork| kill(fork, Signal::SIGKILL).is_ok())
+    };
+    assert!(wait_until(soon, strike), "no shim waits");
+    assert_eq!(code(), Some(3));
+    assert_eq!(code(), Some(3));
+    assert!(wait_until(soon, || forks(shim).is_empty()), "{:?}", forks(shim));
 }

@@ -231,7 +231,7 @@ fn much() {
     assert!(total > 64 << 20, "{total}");
 }
 
-fn parent_of(pid: i32) -> nix::unistd::Pid {
+pub fn parent_of(pid: i32) -> nix::unistd::Pid {
     parent_exists(pid).unwrap()
 }
 
