@@ -58,6 +58,16 @@ pub struct Daemon {
     here: Box<dyn Fn() -> anyhow::Result<Api> + Send + Sync>,
 }
 
+/// What goes along with a request.
+#[derive(Clone, Copy)]
+enum Along<'a> {
+    Nothing,
+    /// The wish for a stream in the place of the connection.
+    Stream(&'a Here),
+    /// Who the user is to a registry.
+    Login(&'a str),
+}
+
 impl Client {
     /// A daemon if one listens at `socket`, or else `here`.
     pub fn connect(
@@ -92,7 +102,7 @@ impl Client {
         path: &str,
         body: Option<Vec<u8>>,
     ) -> anyhow::Result<Response<Body>> {
-        self.send_for(method, path, body, None, None).await
+        self.send_with(method, path, body, Along::Nothing).await
     }
 
     /// A request without a body, of who is this `login` to a registry: `X-Registry-Auth`.
@@ -105,23 +115,22 @@ impl Client {
         method: Method,
         path: &str,
     ) -> anyhow::Result<Response<Body>> {
-        self.send_for(method, path, None, None, login).await
+        let along = login.map_or(Along::Nothing, Along::Login);
+        self.send_with(method, path, None, along).await
     }
 
-    /// The same, for a stream in the place of the connection where there is `here`.
-    async fn send_for(
+    async fn send_with(
         &self,
         method: Method,
         path: &str,
         body: Option<Vec<u8>>,
-        here: Option<&Here>,
-        login: Option<&str>,
+        along: Along<'_>,
     ) -> anyhow::Result<Response<Body>> {
         let body = body.map(Bytes::from);
-        let sent = match self.try_to_send(&method, path, body.clone(), here, login).await {
+        let sent = match self.try_to_send(&method, path, body.clone(), along).await {
             // There is another daemon by now, or there is none.
             Err(error) if was_not_heard(&error, &method) => {
-                self.try_to_send(&method, path, body, here, login).await
+                self.try_to_send(&method, path, body, along).await
             }
             sent => sent,
         };
@@ -141,17 +150,17 @@ impl Client {
         method: &Method,
         path: &str,
         body: Option<Bytes>,
-        here: Option<&Here>,
-        login: Option<&str>,
+        along: Along<'_>,
     ) -> anyhow::Result<Response<Body>> {
-        let mut request = Request::builder().method(method).uri(path).header(HOST, "coracle");
-        if let Some(here) = here {
-            request = request.header(CONNECTION, "Upgrade").header(UPGRADE, "tcp");
-            request = request.extension(here.clone());
-        }
-        if let Some(login) = login {
-            request = request.header("X-Registry-Auth", login);
-        }
+        let request = Request::builder().method(method).uri(path).header(HOST, "coracle");
+        let mut request = match along {
+            Along::Nothing => request,
+            Along::Stream(here) => {
+                let request = request.header(CONNECTION, "Upgrade").header(UPGRADE, "tcp");
+                request.extension(here.clone())
+            }
+            Along::Login(login) => request.header("X-Registry-Auth", login),
+        };
         if body.is_some() {
             request = request.header(CONTENT_TYPE, "application/json");
         }
@@ -256,7 +265,7 @@ impl Client {
     /// one process, it comes as it is.
     pub async fn upgrade(&self, path: &str, body: Option<Vec<u8>>) -> anyhow::Result<Connection> {
         let here = Here::default();
-        let response = self.send_for(Method::POST, path, body, Some(&here), None).await?;
+        let response = self.send_with(Method::POST, path, body, Along::Stream(&here)).await?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             bail!("the engine did not hand over the connection");
         }

@@ -16,17 +16,17 @@ impl Lock {
     /// Waits until the lock is free, and takes it.
     pub fn exclusive(path: &Path) -> Result<Self> {
         let what = || format!("lock {}", path.display());
-        let file = open(path).doing(what)?;
-        Flock::lock(file, FlockArg::LockExclusive)
-            .map(Self)
-            .map_err(|(_, errno)| Error::os(what(), errno))
+        Self::wait_for(open(path).doing(what)?, what)
     }
 
     /// The same on a folder, for what is in it.
     pub fn folder(path: &Path) -> Result<Self> {
         let what = || format!("lock {}", path.display());
-        let folder = File::open(path).doing(what)?;
-        Flock::lock(folder, FlockArg::LockExclusive)
+        Self::wait_for(File::open(path).doing(what)?, what)
+    }
+
+    fn wait_for(file: File, what: impl Fn() -> String) -> Result<Self> {
+        Flock::lock(file, FlockArg::LockExclusive)
             .map(Self)
             .map_err(|(_, errno)| Error::os(what(), errno))
     }

@@ -150,12 +150,18 @@ pub fn an_image_is_told_as_the_client_knows_it() {
     daemon.end();
 }
 
-pub fn a_pull_is_by_whoever_the_client_says() {
+/// A registry that is boat's, whose word is secret; a folder; and the name of an image.
+fn registry_with_login() -> (Registry, tempfile::TempDir, String) {
     let registry = Registry::with_login("boat", "secret");
     let work = testkit::temp_dir();
     let layer = testkit::tar_of(&testkit::busybox_rootfs());
     testkit::oci_layout(&work.path().join("image"), &[layer], json!({ "Cmd": ["true"] }));
     let name = registry.push(&work.path().join("image"), "box:1");
+    (registry, work, name)
+}
+
+pub fn a_pull_is_by_whoever_the_client_says() {
+    let (registry, work, name) = registry_with_login();
     let daemon = Daemon::start();
     let docker = |words: &[&str]| {
         let mut docker = std::process::Command::new("docker");
@@ -182,11 +188,7 @@ pub fn a_pull_is_by_whoever_the_client_says() {
 }
 
 pub fn a_pull_through_a_daemon_is_by_the_user_of_the_command() {
-    let registry = Registry::with_login("boat", "secret");
-    let work = testkit::temp_dir();
-    let layer = testkit::tar_of(&testkit::busybox_rootfs());
-    testkit::oci_layout(&work.path().join("image"), &[layer], json!({ "Cmd": ["true"] }));
-    let name = registry.push(&work.path().join("image"), "box:1");
+    let (registry, work, name) = registry_with_login();
     let daemon = Daemon::start();
     let coracle = |auth: &str, words: &[&str]| {
         let auths = json!({ "auths": { registry.address(): { "auth": auth } } });
